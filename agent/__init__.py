@@ -1,0 +1,1 @@
+"""The conversation: session, graph, offline advisor, command line, TUI."""

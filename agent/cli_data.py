@@ -1,0 +1,86 @@
+"""`finetune data ...`: inspect, format, check, split."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from agent.output import emit_result
+from tools.base import UsageError
+
+app = typer.Typer(no_args_is_help=True, help="Look at, convert, check and split a data file.")
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+Out = Annotated[Path, typer.Option("-o", "--out", help="Where to write.")]
+File = Annotated[Path, typer.Argument(help="The data file.")]
+
+
+def run(name: str, as_json: bool, **args: Any) -> None:
+    from tools import TOOLS
+
+    tool = next(tool for tool in TOOLS if tool.name == name)
+    raise typer.Exit(emit_result(tool.call(**args), as_json))
+
+
+def mapping(pairs: list[str] | None) -> dict[str, str]:
+    """`user=COLUMN` pairs. Raises UsageError."""
+    parsed = [pair.split("=", 1) for pair in pairs or []]
+    if any(len(pair) != 2 for pair in parsed):
+        raise UsageError(
+            "A --map is not of the form ROLE=COLUMN", "--map", "Write --map user=text --map assistant=label."
+        )
+    return {role.strip(): column for role, column in parsed}
+
+
+@app.command("inspect")
+def inspect(file: File, json: Json = False) -> None:
+    """What a file is: format, encoding, columns, shape."""
+    run("data_inspect", json, path=file)
+
+
+@app.command("format")
+def format_rows(
+    file: File,
+    out: Out,
+    to: Annotated[str, typer.Option(help="messages, prompt_completion, preference, sharegpt or alpaca")] = "messages",
+    map: Annotated[list[str] | None, typer.Option("--map", help="ROLE=COLUMN, for tables")] = None,  # noqa: A002
+    system: Annotated[str | None, typer.Option(help="A fixed system message.")] = None,
+    user: Annotated[str | None, typer.Option(help='A template such as "Subject: {subject}".')] = None,
+    assistant: Annotated[str | None, typer.Option(help="A template of the reply.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Replace an existing output.")] = False,
+    json: Json = False,
+) -> None:
+    """Convert a file to a training layout; every rejected row is named."""
+    more = {"system": system, "user": user, "assistant": assistant, "overwrite": yes}
+    run("data_format", json, path=file, out=out, to=to, map=mapping(map), **more)
+
+
+@app.command("check")
+def check(
+    file: File,
+    target: Annotated[str, typer.Option("--for", help="local, openai or together")] = "local",
+    json: Json = False,
+) -> None:
+    """Errors and quality problems, with line and fix. Exit code 1 if the file is not valid."""
+    run("data_check", json, path=file, target=target)
+
+
+@app.command("split")
+def split(
+    file: File,
+    out: Out,
+    ratios: Annotated[str, typer.Option(help="train,validation,test")] = ".8,.1,.1",
+    group_by: Annotated[str | None, typer.Option(help="A column whose rows stay on one side.")] = None,
+    seed: int = 0,
+    yes: Annotated[bool, typer.Option("--yes", help="Replace existing files.")] = False,
+    json: Json = False,
+) -> None:
+    """Train, validation and test without near-duplicates on both sides."""
+    try:
+        parts = tuple(float(part) for part in ratios.split(","))
+    except ValueError:
+        raise UsageError(f'"{ratios}" are not ratios', "--ratios", "Write --ratios .8,.1,.1.") from None
+    if len(parts) != 3:
+        raise UsageError("Three ratios are needed", "--ratios", "Write --ratios .8,.1,.1.")
+    run("data_split", json, path=file, out=out, ratios=parts, group_by=group_by, seed=seed, overwrite=yes)

@@ -1,0 +1,33 @@
+"""The command line that does the same as a tool call."""
+
+from __future__ import annotations
+
+import shlex
+from string import Formatter
+from typing import Any
+
+from tools.base import Tool
+
+
+def command_line(tool: Tool[Any, Any], args: dict[str, Any]) -> str:
+    """`tool.command` filled with `args`, quoted for a shell; an option without a value is left out.
+
+    >>> "finetune go {data} --test {test}" with data="a b.csv"  ->  finetune go 'a b.csv'
+    """
+    words: list[str] = []
+    for word in tool.command.replace('"', "").split():
+        fields = [field for _, field, _, _ in Formatter().parse(word) if field]
+        values = {field: value_of(tool, field, args) for field in fields}
+        if any(value is None for value in values.values()):
+            if words and words[-1].startswith("--"):
+                words.pop()
+            continue
+        words.append(word.format(**{field: shlex.quote(str(value)) for field, value in values.items()}))
+    return " ".join(words)
+
+
+def value_of(tool: Tool[Any, Any], field: str, args: dict[str, Any]) -> Any:
+    """The argument, or its default; None where it has neither."""
+    known = tool.args.model_fields.get(field)
+    default = known.default if known and not known.is_required() else None
+    return args.get(field, default)

@@ -1,0 +1,167 @@
+"""The agent: one `create_agent` call over the tools, with approval, memory, and the situation in its state."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, NotRequired
+
+from langchain.agents import AgentState, create_agent
+from langchain.agents.middleware.human_in_the_loop import HumanInTheLoopMiddleware, InterruptOnConfig
+from langchain.agents.middleware.types import AgentMiddleware, ModelRequest, ModelResponse, ToolCallRequest
+from langchain_core.messages import SystemMessage, ToolCall, ToolMessage
+from langchain_core.tools import BaseTool, StructuredTool, ToolException
+from langgraph.config import get_stream_writer
+from pydantic import ValidationError
+
+from agent.models import failure
+from agent.prompt import system_prompt
+from tools.base import FinetuneError, Tool, UserError, chats_folder
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+    from langgraph.checkpoint.base import BaseCheckpointSaver
+    from langgraph.graph.state import CompiledStateGraph
+    from langgraph.runtime import Runtime
+    from langgraph.types import Command
+
+OVERWRITE = "overwrite"
+"""the argument by which a tool that writes files replaces existing ones"""
+BUSY_SECONDS = 10.0
+"""how long a second window waits for the first to finish writing a chat"""
+
+
+class AdvisorState(AgentState[Any]):
+    situation: NotRequired[dict[str, Any] | None]
+    """what the tools understood of the user's situation, so that no cut of the messages loses it"""
+
+
+class Advisor(AgentMiddleware[AdvisorState, None, Any]):
+    """Keeps the situation, writes the system message, times the tools, and names a provider's failures."""
+
+    state_schema = AdvisorState
+
+    def __init__(self, model: str) -> None:
+        super().__init__()
+        self.model = model
+
+    async def abefore_model(self, state: AdvisorState, runtime: Runtime[None]) -> dict[str, Any] | None:
+        for message in reversed(state["messages"]):
+            if not isinstance(message, ToolMessage):
+                return None
+            if isinstance(message.artifact, dict) and message.artifact.get("situation"):
+                return {"situation": message.artifact["situation"]}
+        return None
+
+    async def awrap_model_call(
+        self, request: ModelRequest[None], handler: Callable[[ModelRequest[None]], Awaitable[ModelResponse[Any]]]
+    ) -> ModelResponse[Any]:
+        situation: dict[str, Any] | None = request.state.get("situation")  # type: ignore[assignment]
+        try:
+            return await handler(request.override(system_message=SystemMessage(system_prompt(situation))))
+        except Exception as error:
+            known = failure(error, self.model)
+            if known is None:
+                raise
+            raise known from error
+
+    async def awrap_tool_call(
+        self,
+        request: ToolCallRequest,
+        handler: Callable[[ToolCallRequest], Awaitable[ToolMessage | Command[Any]]],
+    ) -> ToolMessage | Command[Any]:
+        write, call, started = get_stream_writer(), request.tool_call, time.perf_counter()
+        write({"call": call})
+        answer = await handler(request)
+        write({"call": call, "answer": answer, "seconds": time.perf_counter() - started})
+        return answer
+
+
+def build(
+    model: BaseChatModel, name: str, tools: Sequence[Tool[Any, Any]], memory: BaseCheckpointSaver[Any]
+) -> CompiledStateGraph[Any, Any, Any, Any]:
+    """The agent graph. `name` is how the user named the model, for error messages."""
+    approval = HumanInTheLoopMiddleware[Any, Any, Any](
+        {tool.name: asking(tool) for tool in tools if tool.asks_first or OVERWRITE in tool.args.model_fields},
+        edit_notice=None,
+    )
+    return create_agent(
+        model,
+        [wrapped(tool) for tool in tools],
+        middleware=[approval, Advisor(name)],
+        checkpointer=memory,
+    )
+
+
+def wrapped(tool: Tool[Any, Any]) -> BaseTool:
+    """The tool as langchain sees it: text for the model, JSON beside it, an expected failure as one line of text."""
+
+    async def call(**arguments: Any) -> tuple[str, dict[str, Any]]:
+        try:
+            result = await asyncio.to_thread(tool.call, **arguments)
+        except FinetuneError as error:
+            raise ToolException(error.line()) from error
+        except ValidationError as error:
+            # The graph would take it for wrong arguments of the model, which were validated before: it is our bug.
+            raise RuntimeError(f"{tool.name} made an invalid value") from error
+        return result.text(), result.model_dump(mode="json")
+
+    return StructuredTool.from_function(
+        coroutine=call,
+        name=tool.name,
+        description=tool.description,
+        args_schema=tool.args,
+        response_format="content_and_artifact",
+        handle_tool_error=True,
+    )
+
+
+def asking(tool: Tool[Any, Any]) -> InterruptOnConfig:
+    """Ask before every call of a costly tool, and before any call that overwrites."""
+
+    def describe(tool_call: ToolCall, state: AgentState[Any], runtime: Runtime[Any]) -> str:
+        return newest_plan(state["messages"]) or tool.description
+
+    def must_ask(request: ToolCallRequest) -> bool:
+        return tool.asks_first or bool(request.tool_call["args"].get(OVERWRITE))
+
+    return InterruptOnConfig(allowed_decisions=["approve", "edit", "reject"], description=describe, when=must_ask)
+
+
+def newest_plan(messages: Sequence[Any]) -> str | None:
+    """The text of the last successful `plan`, which the user should see before approving what it plans."""
+    for message in reversed(messages):
+        if isinstance(message, ToolMessage) and message.name == "plan" and message.status == "success":
+            return message.text
+    return None
+
+
+@asynccontextmanager
+async def memory_of(chat: str | None) -> AsyncIterator[BaseCheckpointSaver[Any]]:
+    """Where the messages are kept: in the workspace for a named chat, in this process without a name."""
+    if chat is None:
+        from langgraph.checkpoint.memory import InMemorySaver
+
+        yield InMemorySaver()
+        return
+    import aiosqlite
+    from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+
+    file = chats_folder() / "chats.sqlite"
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        connection = await aiosqlite.connect(file, timeout=BUSY_SECONDS)
+    except (OSError, sqlite3.Error) as error:
+        fix = "Set FINETUNE_HOME to a folder you may write to."
+        raise UserError(f"Cannot open the chats: {error}", str(file), fix) from error
+    try:
+        await connection.execute("PRAGMA journal_mode=WAL")
+        yield AsyncSqliteSaver(connection)
+    except sqlite3.DatabaseError as error:
+        fix = "Close other windows, or move the file away."
+        raise UserError(f"Cannot use the chats: {error}", str(file), fix) from error
+    finally:
+        await connection.close()

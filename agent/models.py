@@ -1,0 +1,88 @@
+"""From a model's name to a chat model, and from a provider's failure to an error the user can act on."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from agent.settings import OFFLINE
+from tools.base import FinetuneError, ServiceError, UserError
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+
+PROVIDER_PACKAGES = (
+    "aiohttp", "anthropic", "botocore", "cohere", "fireworks", "google", "groq", "httpcore", "httpx", "huggingface_hub",
+    "langchain_anthropic", "langchain_google_genai", "langchain_ollama", "langchain_openai", "mistralai", "ollama",
+    "openai", "requests", "together", "urllib3",
+)  # fmt: skip
+DETAIL = 240
+"""characters of a provider's message that are passed on"""
+
+
+def chat_model(name: str, base_url: str | None) -> BaseChatModel:
+    """The model that thinks: the offline advisor, or `provider:model`, whose package is imported only here.
+
+    Raises UserError for an unknown provider, a missing package or a missing key.
+    """
+    if name == OFFLINE:
+        from agent.offline import OfflineAdvisor
+
+        return OfflineAdvisor()
+    from langchain.chat_models import init_chat_model
+
+    provider = name.partition(":")[0]
+    options: dict[str, Any] = {"base_url": base_url} if base_url else {}
+    if provider == "openai" and base_url and not os.environ.get("OPENAI_API_KEY"):
+        options["api_key"] = "none"  # local servers need no key, the client wants one
+    try:
+        model: BaseChatModel = init_chat_model(name, **options)
+    except ImportError as error:
+        package = f"langchain-{provider.replace('_', '-')}"
+        raise UserError(f'The package for "{provider}" is missing', name, f"`pip install {package}`.") from error
+    except ValidationError as error:
+        raise missing_key(name, provider) from error
+    except ValueError as error:
+        raise UserError(
+            f'Unknown model "{name}": {one_line(error)}', "--model", 'Give "offline" or "provider:model".'
+        ) from error
+    except Exception as error:
+        if root_package(error) not in PROVIDER_PACKAGES:
+            raise
+        raise missing_key(name, provider) from error
+    return model
+
+
+def missing_key(name: str, provider: str) -> UserError:
+    variable = f"{provider.upper()}_API_KEY"
+    fix = f"Set {variable} in the environment, or use --model offline."
+    return UserError(f'No usable key for "{provider}"', name, fix)
+
+
+def failure(error: Exception, name: str) -> FinetuneError | None:
+    """What a failed call of the model means to the user, or None where the failure is a bug of ours."""
+    provider = name.partition(":")[0]
+    if root_package(error) not in PROVIDER_PACKAGES and not isinstance(error, OSError):
+        return None
+    status = getattr(error, "status_code", None)
+    if status in (401, 403):
+        return missing_key(name, provider)
+    if status == 404:
+        return UserError(f'The endpoint does not know "{name}"', "--model", "Check the model's name and --base-url.")
+    fix = "Try again, or use --model offline, which needs no network."
+    return ServiceError(f"The model did not answer: {one_line(error)}", name, fix)
+
+
+def root_package(error: Exception) -> str:
+    return type(error).__module__.partition(".")[0]
+
+
+def one_line(error: Exception) -> str:
+    """The error's message, short, and without any key that the environment holds."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    for variable, value in os.environ.items():
+        if variable.endswith(("_API_KEY", "_TOKEN", "_SECRET")) and len(value) >= 8:
+            text = text.replace(value, "***")
+    return text[:DETAIL]

@@ -1,0 +1,134 @@
+"""From words to an intent of the closed set, by weighted patterns; the patterns are data in route.yaml."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, cast, get_args
+
+import yaml
+
+from knowledge.load import Intent
+
+FOREIGN_PENALTY = 3.0
+"""A word of another field (images, forecasting, a web page) takes so much from every intent but `other`."""
+
+LEAST = 0.6
+"""Below this sum a text in the domain has no clear intent: `train`'s bare mention of training just reaches it."""
+
+LEAST_OUTSIDE = 3.0
+"""The same for a text that names nothing of the domain."""
+
+MOST = 4_000
+"""So many characters are read; a pasted log says what it is in its first and last lines."""
+
+_TASK = re.compile(
+    r"\b(?:fine-?\s?tun(?:e|ing)|train(?:ing)?|parameters|model)\b[^.?!]*?\bfor\s+"
+    r"(?:(?:a|an|my|our|the)\s+)?([^.?!,;\n]{3,80})",
+    re.I,
+)
+_PATH = re.compile(
+    r"""["'`]([^"'`\n]+\.(?:jsonl?|csv|tsv|xlsx?|parquet|ya?ml|txt|log|gguf))["'`]|"""
+    r"""((?:[~.]{0,2}/)?[\w./-]+\.(?:jsonl?|csv|tsv|xlsx?|parquet|ya?ml|txt|log|gguf))\b|"""
+    r"""(?<![\w/:])((?:~|\.{1,2})?/(?:[\w.-]+/)*[\w.-]+)""",
+    re.I,
+)
+
+
+@dataclass(frozen=True)
+class Route:
+    """What a text asks for."""
+
+    intent: Intent
+    task: str | None = None
+    """what the model is for, where the text says so"""
+    path: str | None = None
+    """the first file or folder named in the text"""
+    workflow: bool = False
+    """the text is only a call to begin: start the guided workflow"""
+
+
+@dataclass(frozen=True)
+class _Table:
+    domain: re.Pattern[str]
+    foreign: re.Pattern[str]
+    workflow: re.Pattern[str]
+    quick: tuple[tuple[Intent, re.Pattern[str]], ...]
+    weighted: tuple[tuple[Intent, re.Pattern[str], float], ...]
+
+
+def route(text: str) -> Route:
+    """The intent of `text`, with the task and the path it names. Anything unknown is `other`."""
+    words = " ".join(text.split())
+    words = words if len(words) <= MOST else f"{words[: MOST // 2]} {words[-MOST // 2 :]}"
+    table = _table()
+    path = _first_path(words)
+    task = _task(words)
+    if table.workflow.search(words):
+        return Route("decide", task, path, workflow=True)
+    for intent, pattern in table.quick:
+        if pattern.search(words):
+            return Route(intent, task, path)
+    return Route(_intent(words, text), task, path)
+
+
+def scores(text: str) -> dict[Intent, float]:
+    """The sum of weights for each intent, before any threshold, in the order of route.yaml."""
+    weighted = _table().weighted
+    sums: dict[Intent, float] = {intent: 0.0 for intent, _, _ in weighted}
+    for intent, pattern, weight in weighted:
+        if pattern.search(text):
+            sums[intent] += weight
+    return sums
+
+
+def _intent(words: str, text: str) -> Intent:
+    if "Traceback (most recent call last)" in text:
+        return "debug"
+    table, sums = _table(), scores(words)
+    if table.foreign.search(words):
+        sums = {intent: weight if intent == "other" else weight - FOREIGN_PENALTY for intent, weight in sums.items()}
+    best = max(sums, key=lambda intent: sums[intent])
+    least = LEAST if table.domain.search(words) else LEAST_OUTSIDE
+    return best if sums[best] >= least else "other"
+
+
+def _task(words: str) -> str | None:
+    found = _TASK.search(words)
+    return found.group(1).strip() if found else None
+
+
+def _first_path(words: str) -> str | None:
+    found = _PATH.search(words)
+    return next((group for group in found.groups() if group), None) if found else None
+
+
+@cache
+def _table() -> _Table:
+    data: dict[str, Any] = yaml.load(
+        Path(__file__).with_name("route.yaml").read_text(encoding="utf-8"),
+        Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader),  # noqa: S506 (a safe loader)
+    )
+    return _Table(
+        domain=_joined(data["domain"]),
+        foreign=_joined(data["foreign"]),
+        workflow=_joined(data["workflow"]),
+        quick=tuple((_known(name), re.compile(pattern, re.I)) for name, pattern in data["quick"].items()),
+        weighted=tuple(
+            (_known(name), re.compile(pattern, re.I), float(weight))
+            for name, rows in data["intents"].items()
+            for pattern, weight in rows
+        ),
+    )
+
+
+def _joined(patterns: list[str]) -> re.Pattern[str]:
+    return re.compile("|".join(f"(?:{pattern})" for pattern in patterns), re.I)
+
+
+def _known(name: str) -> Intent:
+    if name not in get_args(Intent):
+        raise ValueError(f"route.yaml: unknown intent {name}")
+    return cast(Intent, name)

@@ -1,0 +1,202 @@
+"""The chat window: a transcript, a prompt, and the run that is going on."""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from collections.abc import AsyncIterator, Callable
+from datetime import datetime
+from typing import Any, ClassVar
+
+from textual import work
+from textual.app import App, ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Container
+from textual.widgets import Footer, Static
+
+from agent.events import ApprovalNeeded, Event, TextDelta, ToolFinished, ToolStarted, TurnDone
+from agent.session import Session
+from agent.settings import Settings
+from agent.tui.approval import Approval
+from agent.tui.help import Help
+from agent.tui.messages import HistoryRead, SessionEvent, TurnFailed, TurnOver
+from agent.tui.prompt_box import PromptBox
+from agent.tui.run_panel import OVER, Progress, RunPanel
+from agent.tui.transcript import Transcript
+from tools.base import FinetuneError, chats_folder
+
+Stop = Callable[[str], str]
+
+
+class ChatApp(App[None]):
+    """Workers drive the session and post messages; only message handlers touch widgets."""
+
+    TITLE = "Fine-Tuning Assistant"
+    CSS_PATH = "app.tcss"
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (120, "-wide")]  # noqa: RUF012 (an instance variable in App)
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("f1", "help", "Help"),
+        Binding("escape", "stop_answer", "Stop"),
+        Binding("ctrl+r", "toggle_run", "Run", priority=True),
+        Binding("f8", "stop_run", "Stop run"),
+        Binding("ctrl+t", "light_or_dark", "Light/dark", show=False),
+        Binding("ctrl+q", "quit", "Quit", priority=True),
+    ]
+
+    def __init__(self, session: Session, progress: Progress, stop: Stop) -> None:
+        super().__init__()
+        self.session = session
+        self.progress = progress
+        self.stop = stop
+        self.busy = False
+
+    def compose(self) -> ComposeResult:
+        chat = f" · {self.session.chat}" if self.session.chat else ""
+        yield Static(f"{self.TITLE} · {self.session.model}{chat}", markup=False, id="title")
+        with Container(id="middle"):
+            yield Transcript()
+            yield RunPanel(self.progress)
+        yield Static(markup=False, id="working")
+        yield PromptBox()
+        yield Footer(show_command_palette=False)
+
+    def on_mount(self) -> None:
+        self.query_one(PromptBox).focus()
+        self.recall()
+
+    async def on_unmount(self) -> None:
+        await self.session.close()
+
+    @work(group="recall")
+    async def recall(self) -> None:
+        """Import the agent off the loop while the user reads, then read the chat's past."""
+        await asyncio.to_thread(__import__, "agent.graph")
+        try:
+            self.post_message(HistoryRead(await self.session.history()))
+        except FinetuneError as error:
+            self.post_message(TurnFailed(error.line()))
+
+    async def on_history_read(self, message: HistoryRead) -> None:
+        transcript = self.query_one(Transcript)
+        await (transcript.recall(message.said) if message.said else transcript.welcome())
+
+    async def on_prompt_box_sent(self, message: PromptBox.Sent) -> None:
+        if self.busy:
+            self.notify("Wait for the answer, or press Esc to stop it.", markup=False)
+            return
+        self.query_one(PromptBox).clear()
+        await self.query_one(Transcript).user_says(message.text)
+        self.follow(lambda: self.session.send(message.text))
+
+    def follow(self, turn: Callable[[], AsyncIterator[Event]]) -> None:
+        self.busy = True
+        self.query_one("#working", Static).update("Thinking … Esc stops")
+        self.drive(turn)
+
+    @work(group="turn", exclusive=True)
+    async def drive(self, turn: Callable[[], AsyncIterator[Event]]) -> None:
+        """Post what happens in a turn. A bug is shown and logged too: the window and the chat outlive it."""
+        try:
+            async for event in turn():
+                self.post_message(SessionEvent(event))
+        except FinetuneError as error:
+            self.post_message(TurnFailed(error.line()))
+        except Exception as error:
+            self.post_message(TurnFailed(f"A bug in this program: {error!r}. Written to {log_bug()}"))
+        finally:
+            self.post_message(TurnOver())
+
+    async def on_session_event(self, message: SessionEvent) -> None:
+        transcript, event = self.query_one(Transcript), message.event
+        if isinstance(event, TextDelta):
+            await transcript.write(event)
+        elif isinstance(event, ToolStarted):
+            await transcript.start(event)
+        elif isinstance(event, ToolFinished):
+            await transcript.finish(event)
+            self.show_run(event)
+        elif isinstance(event, ApprovalNeeded):
+            await transcript.end_answer()
+            self.push_screen(Approval(event), self.answered)
+        elif isinstance(event, TurnDone):
+            await transcript.cite(event.turn.sources)
+
+    def answered(self, approved: bool | None) -> None:
+        self.follow(lambda: self.session.answer_approval(bool(approved)))
+
+    async def on_turn_failed(self, message: TurnFailed) -> None:
+        await self.query_one(Transcript).notice(message.line, error=True)
+
+    async def on_turn_over(self) -> None:
+        self.busy = False
+        self.query_one("#working", Static).update("")
+        await self.query_one(Transcript).end_turn()
+
+    def show_run(self, event: ToolFinished) -> None:
+        """A tool that started or showed a run opens the panel on it."""
+        run = (event.artifact or {}).get("run")
+        if isinstance(run, dict):
+            run = run.get("path")
+        if event.ok and isinstance(run, str):
+            self.query_one(RunPanel).watch_run(run)
+
+    def on_prompt_box_help_wanted(self) -> None:
+        self.action_help()
+
+    def action_help(self) -> None:
+        self.push_screen(Help())
+
+    def action_stop_answer(self) -> None:
+        if self.busy:
+            self.workers.cancel_group(self, "turn")
+
+    def action_toggle_run(self) -> None:
+        panel = self.query_one(RunPanel)
+        if panel.run is None:
+            self.notify("No run yet. Ask me to train, or to show a run.", markup=False)
+        else:
+            panel.toggle_class("-hidden")
+
+    def action_stop_run(self) -> None:
+        panel = self.query_one(RunPanel)
+        if panel.run is None or panel.state in OVER:
+            self.notify("No run is going on.", markup=False)
+        else:
+            self.notify("Stopping the run; it saves a checkpoint first.", markup=False)
+            self.stop_run(panel.run)
+
+    @work(thread=True, group="stop")
+    def stop_run(self, run: str) -> None:
+        try:
+            said = self.stop(run)
+        except FinetuneError as error:
+            said = error.line()
+        self.call_from_thread(self.notify, said, markup=False)
+
+    def action_light_or_dark(self) -> None:
+        self.theme = "textual-light" if self.current_theme.dark else "textual-dark"
+
+
+def log_bug() -> str:
+    """Append the traceback of the exception being handled to the workspace's log; returns its path."""
+    file = chats_folder() / "bugs.log"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with open(file, "a", encoding="utf-8") as log:
+        log.write(f"{datetime.now().isoformat(timespec='seconds')}\n{traceback.format_exc()}\n")
+    return str(file)
+
+
+def run_chat(settings: Settings, chat: str | None = None) -> None:
+    """Open the window on `chat`, or on a new one. Returns when the user closes it; a running job goes on."""
+    from tools.runs import progress
+
+    name = chat or f"chat-{datetime.now():%Y%m%d-%H%M%S}"
+    ChatApp(Session(settings.model, settings.base_url, name), progress, stop_run).run()
+
+
+def stop_run(run: str) -> str:
+    from tools import TOOLS
+
+    runs: Any = next(tool for tool in TOOLS if tool.name == "runs")
+    text: str = runs.call(action="stop", run=run).text()
+    return text.splitlines()[0]

@@ -1,0 +1,33 @@
+"""The keys."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+KEYS = (
+    ("Enter", "send"),
+    ("Shift+Enter, Ctrl+J", "new line"),
+    ("Esc", "stop the answer"),
+    ("Tab, then Enter", "open a tool call or the sources"),
+    ("Ctrl+R", "show or hide the run"),
+    ("F8", "stop the run; it can be resumed"),
+    ("Ctrl+T", "light or dark"),
+    ("F1, ?", "this help"),
+    ("Ctrl+Q", "quit; a running job goes on"),
+)
+NOTE = "Training and other costly steps ask before they start. The same steps are commands: finetune --help"
+
+
+class Help(ModalScreen[None]):
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,f1,q,question_mark", "dismiss", "Close")]
+
+    def compose(self) -> ComposeResult:
+        with VerticalScroll(id="help"):
+            yield Static("\n".join(f"{key:<21}{does}" for key, does in KEYS), markup=False, classes="keys")
+            yield Static(NOTE, markup=False)

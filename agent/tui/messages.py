@@ -1,0 +1,48 @@
+"""What the workers tell the window."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from textual.message import Message
+
+from agent.events import Event
+
+
+@dataclass
+class SessionEvent(Message):
+    """Something happened in the turn that is running."""
+
+    event: Event
+
+
+@dataclass
+class TurnFailed(Message):
+    """The turn ended with an error."""
+
+    line: str
+
+
+@dataclass
+class TurnOver(Message):
+    """No worker drives a turn any more, whether it ended, failed, asked, or was stopped."""
+
+
+@dataclass
+class HistoryRead(Message):
+    """What was said before in this chat."""
+
+    said: list[tuple[str, str]]
+
+
+@dataclass
+class RunProgress(Message):
+    """A look into the folder of the run that is shown."""
+
+    progress: dict[str, Any]
+
+
+@dataclass
+class RunUnreadable(Message):
+    line: str

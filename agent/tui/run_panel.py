@@ -1,0 +1,90 @@
+"""A run as it goes: state, stage, progress, loss. It only reads the run's folder, so closing it stops nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from textual import work
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.timer import Timer
+from textual.widgets import ProgressBar, Static
+
+from agent.tui.loss_plot import LossPlot
+from agent.tui.messages import RunProgress, RunUnreadable
+from tools.base import FinetuneError
+
+POLL_SECONDS = 1.0
+OVER = ("done", "failed", "stopped", "paused")
+
+Progress = Callable[[str], dict[str, Any]]
+
+
+class RunPanel(Vertical):
+    """Hidden until `watch` names a run."""
+
+    def __init__(self, progress: Progress) -> None:
+        super().__init__(classes="-hidden")
+        self.progress = progress
+        self.run: str | None = None
+        self.state = ""
+        self.timer: Timer | None = None
+
+    def compose(self) -> ComposeResult:
+        yield Static(markup=False, classes="state")
+        yield ProgressBar(show_eta=False, show_percentage=False)
+        yield Static(markup=False, classes="reason")
+        plot = LossPlot()
+        plot.display = False
+        yield plot
+
+    def on_mount(self) -> None:
+        self.timer = self.set_interval(POLL_SECONDS, self.look, pause=True)
+
+    def watch_run(self, run: str) -> None:
+        """Show this run from now on."""
+        self.run = run
+        self.remove_class("-hidden")
+        if self.timer is not None:
+            self.timer.resume()
+        self.look()
+
+    @work(thread=True, exclusive=True, group="look")
+    def look(self) -> None:
+        if self.run is None:
+            return
+        try:
+            self.post_message(RunProgress(self.progress(self.run)))
+        except FinetuneError as error:
+            self.post_message(RunUnreadable(error.line()))
+
+    def on_run_progress(self, message: RunProgress) -> None:
+        progress = message.progress
+        self.state = progress["state"]
+        stage = f" · {progress['stage']}" if progress["stage"] else ""
+        self.query_one(".state", Static).update(f"{progress['name']}  {self.state}{stage}")
+        self.query_one(".reason", Static).update(outcome(progress))
+        bar, steps = self.query_one(ProgressBar), progress["progress"]
+        if self.state == "done":
+            bar.update(total=1, progress=1)
+        else:
+            bar.update(total=steps["total"] if steps else None, progress=steps["done"] if steps else 0)
+        self.query_one(LossPlot).draw(progress)
+        if self.state in OVER and self.timer is not None:
+            self.timer.pause()
+
+    def on_run_unreadable(self, message: RunUnreadable) -> None:
+        self.query_one(".reason", Static).update(message.line)
+        if self.timer is not None:
+            self.timer.pause()
+
+
+def outcome(progress: dict[str, Any]) -> str:
+    """How far the stage is, or how the run ended."""
+    result, steps = progress["result"] or {}, progress["progress"]
+    if result.get("verdict"):
+        return f"verdict: {result['verdict']}"
+    if progress["reason"]:
+        return str(progress["reason"])
+    return f"{steps['done']} of {steps['total']} {steps['unit']}" if steps else ""

@@ -1,0 +1,1 @@
+"""The only room that computes: data, runs, training, evaluation, reports."""

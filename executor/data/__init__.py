@@ -1,0 +1,1 @@
+"""From a file of any shape to checked, leak-free splits of chat messages."""

@@ -1,0 +1,137 @@
+"""Chat rows as people export them (messages, ShareGPT) to one spelling of roles, contents and tool calls."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from executor.data.problem import Problem, error
+from executor.data.shape import turns_of
+from executor.data.structure import part_type, plain_text
+
+Row = dict[str, Any]
+SHAREGPT_ROLES = {
+    "system": "system",
+    "human": "user",
+    "user": "user",
+    "gpt": "assistant",
+    "assistant": "assistant",
+    "chatgpt": "assistant",
+    "bard": "assistant",
+    "bing": "assistant",
+    "model": "assistant",
+    "tool": "tool",
+    "observation": "tool",
+    "function_response": "tool",
+    "function_call": "function_call",
+}
+_KEPT = ("role", "content", "name", "tool_calls", "tool_call_id", "function_call", "weight", "refusal")
+_ROW_KEYS = ("tools", "functions", "parallel_tool_calls", "images", "videos", "audios")
+
+
+def from_messages(raw: Row, line: int, system: str | None) -> tuple[Row, list[Problem]]:
+    """A messages row; malformed turns pass through for the structure check to name."""
+    turns = turns_of(raw)
+    if not isinstance(turns, list):
+        return {"messages": turns}, []
+    converted: list[Any] = []
+    problems: list[Problem] = []
+    for number, turn in enumerate(turns, 1):
+        if not isinstance(turn, dict):
+            converted.append(turn)
+            continue
+        if number == 1 and not ({"role", "content"} & turn.keys()) and "value" in turn:
+            return from_sharegpt(raw, line, system)
+        problems.extend(_other_parts(turn, number, line))
+        converted.append(_message(turn))
+    return _row(raw, _led(system, converted)), problems
+
+
+def _message(turn: Row) -> Row:
+    message = {key: turn[key] for key in _KEPT if key in turn}
+    if isinstance(message.get("content"), list) and all(part_type(part) == "text" for part in message["content"]):
+        message["content"] = plain_text(message["content"])
+    if turn.get("loss_weight") == 0 and turn.get("role") == "assistant":
+        message["weight"] = 0
+    return message
+
+
+def _other_parts(turn: Row, number: int, line: int) -> list[Problem]:
+    content = turn.get("content")
+    kinds = {part_type(part) for part in content} - {"text", ""} if isinstance(content, list) else set()
+    if not kinds:
+        return []
+    message = f"message {number} holds parts that are not text: {', '.join(sorted(kinds))}"
+    return [error("unsupported_content", message, "Write text, and calls as tool_calls.", line, "content")]
+
+
+def from_sharegpt(raw: Row, line: int, system: str | None) -> tuple[Row, list[Problem]]:
+    """A ShareGPT row: `from` and `value` under any of the usual role names."""
+    turns = turns_of(raw)
+    if not isinstance(turns, list):
+        return {"messages": turns}, []
+    converted: list[Any] = []
+    problems: list[Problem] = []
+    for number, turn in enumerate(turns, 1):
+        if not isinstance(turn, dict):
+            converted.append(turn)
+            continue
+        speaker = turn.get("from", turn.get("role"))
+        role = SHAREGPT_ROLES.get(str(speaker).casefold())
+        if role is None:
+            known = ", ".join(SHAREGPT_ROLES)
+            what = f'has the unknown role "{str(speaker)[:40]}"' if speaker is not None else "has no role"
+            problems.append(error("bad_role", f"message {number} {what}", f"Use one of: {known}.", line, "from"))
+            continue
+        converted.append(_sharegpt_message(role, turn))
+    own = raw.get("system")
+    return _row(raw, _led(own if isinstance(own, str) and own.strip() else system, converted)), problems
+
+
+def _sharegpt_message(role: str, turn: Row) -> Row:
+    value = turn.get("value", turn.get("content"))
+    if role == "function_call":
+        calls = _calls(value)
+        if calls:
+            return {"role": "assistant", "content": "", "tool_calls": calls}
+        role = "assistant"
+    weight = {"weight": turn["weight"]} if "weight" in turn else {}
+    return {"role": role, "content": value, **weight}
+
+
+def _calls(value: Any) -> list[Row]:
+    """Tool calls written as JSON text, `{"name", "arguments"}` or a list of these; empty where it is something else."""
+    try:
+        decoded = json.loads(value) if isinstance(value, str) else value
+    except (ValueError, RecursionError):
+        return []
+    calls = decoded if isinstance(decoded, list) else [decoded]
+    if not all(isinstance(call, dict) and "name" in call for call in calls):
+        return []
+    return [
+        {"type": "function", "function": {"name": call["name"], "arguments": call.get("arguments", {})}}
+        for call in calls
+    ]
+
+
+def _led(system: str | None, turns: list[Any]) -> list[Any]:
+    """The turns under a system message, unless they have one."""
+    if not system or any(isinstance(turn, dict) and turn.get("role") in ("system", "developer") for turn in turns):
+        return turns
+    return [{"role": "system", "content": system}, *turns]
+
+
+def _row(raw: Row, turns: list[Any]) -> Row:
+    row: Row = {"messages": turns}
+    for key in _ROW_KEYS:
+        if raw.get(key) not in (None, "", []):
+            row[key] = _decoded(raw[key]) if key in ("tools", "functions") else raw[key]
+    return row
+
+
+def _decoded(value: Any) -> Any:
+    """Tools written as JSON text, decoded; other text stays."""
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except (ValueError, RecursionError):
+        return value

@@ -1,0 +1,189 @@
+"""Rows of any supervised shape to chat messages. Nothing is invented: a row that lacks a part is rejected and named."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from executor.data.chat import from_messages, from_sharegpt
+from executor.data.problem import Problem, error, has_error
+from executor.data.read import RawTable
+from executor.data.shape import CONTEXT_NAMES, REPLY_NAMES, Shape
+from executor.data.structure import row_problems
+from executor.errors import UserError, nearest
+
+Row = dict[str, Any]
+_SLOT = re.compile(r"\{\{|\}\}|\{([^{}]+)\}")
+_PARTS = ("system", "user", "assistant")
+_INSTEAD = {
+    "preference": "Pairs need preference training. For supervised tuning keep the chosen reply of each row.",
+    "kto": "Rated replies need KTO. For supervised tuning keep the rows whose label is true.",
+    "text": "Running text has no replies. Write rows with an input and the answer you want.",
+    "unknown": "Give a table with one column for the input and one for the answer, or chat messages.",
+}
+
+
+@dataclass
+class Converted:
+    rows: list[Row] = field(default_factory=list)
+    """`{"messages": [{"role", "content"}, …]}`"""
+    lines: list[int] = field(default_factory=list)
+    """line of the file of each row"""
+    indexes: list[int] = field(default_factory=list)
+    """index of each row in the table"""
+    rejected: list[Problem] = field(default_factory=list)
+    """one for each row left out: why"""
+    problems: list[Problem] = field(default_factory=list)
+    """everything wrong with the rows left out; a row may have several faults"""
+
+
+def to_messages(
+    table: RawTable,
+    shape: Shape,
+    mapping: dict[str, str] | None = None,
+    system: str | None = None,
+    user: str | None = None,
+    assistant: str | None = None,
+) -> Converted:
+    """Every row as chat messages, or rejected: rows in = rows out + rejected.
+
+    `mapping` says which column is user, assistant, system; `system` is a fixed text; `user` and `assistant` are
+    templates with `{column}`. Raises UserError for shapes without replies and for columns that do not exist.
+    """
+    build = _builder(table, shape, mapping or {}, system, user, assistant)
+    out = Converted()
+    for index, (raw, line) in enumerate(zip(table.rows, table.lines, strict=True)):
+        if index in table.broken:
+            out.rejected.append(table.broken[index])
+            continue
+        row, problems = build(raw, line)
+        problems = problems or [p for p in row_problems(row, line) if p.severity == "error"]
+        if has_error(problems):
+            out.rejected.append(problems[0])
+            out.problems.extend(problems)
+            continue
+        out.rows.append(row)
+        out.lines.append(line)
+        out.indexes.append(index)
+    return out
+
+
+Builder = Callable[[Row, int], tuple[Row, list[Problem]]]
+
+
+def _builder(
+    table: RawTable, shape: Shape, mapping: dict[str, str], system: str | None, user: str | None, assistant: str | None
+) -> Builder:
+    if mapping or user or assistant:
+        return _flat_builder(table, {**shape.mapping, **mapping}, system, user, assistant)
+    if shape.name == "messages":
+        return lambda raw, line: from_messages(raw, line, system)
+    if shape.name == "sharegpt":
+        return lambda raw, line: from_sharegpt(raw, line, system)
+    if shape.name == "alpaca":
+        return lambda raw, line: _from_alpaca(raw, line, system)
+    if shape.name in ("table", "prompt_completion"):
+        return _flat_builder(table, shape.mapping, system, user, assistant)
+    what = f"{table.path.name} cannot be used for supervised tuning. {shape.why}"
+    raise UserError(what, str(table.path), _INSTEAD[shape.name])
+
+
+def _flat_builder(
+    table: RawTable, mapping: dict[str, str], system: str | None, user: str | None, assistant: str | None
+) -> Builder:
+    templates = {part: "{" + column + "}" for part, column in mapping.items()}
+    given = {"user": user, "assistant": assistant}
+    templates.update({part: template for part, template in given.items() if template})
+    for part in ("user", "assistant"):
+        if part not in templates:
+            raise UserError(
+                f"It is not clear which column is the {part}",
+                str(table.path),
+                "Name it: finetune data format FILE -o OUT --map user=COLUMN --map assistant=COLUMN. "
+                f"Columns: {', '.join(table.columns)}.",
+            )
+    for part, template in templates.items():
+        _check_template(table, part, template)
+    return lambda raw, line: _from_flat(raw, line, templates, system)
+
+
+def _check_template(table: RawTable, part: str, template: str) -> None:
+    if part not in _PARTS:
+        raise UserError(f'"{part}" cannot be mapped', str(table.path), f"Map one of: {', '.join(_PARTS)}.")
+    for name in _SLOT.findall(template):
+        if name and name not in table.columns:
+            hint = nearest(name, table.columns) or f"Columns: {', '.join(table.columns)}."
+            raise UserError(f'There is no column "{name}" for {part}', str(table.path), hint)
+
+
+def _from_flat(raw: Row, line: int, templates: dict[str, str], system: str | None) -> tuple[Row, list[Problem]]:
+    texts: dict[str, str] = {}
+    problems: list[Problem] = []
+    for part in ("user", "assistant"):
+        text, missing = _filled(templates[part], raw)
+        texts[part] = text
+        if missing or not text.strip():
+            column = missing or ", ".join(_SLOT.findall(templates[part])) or part
+            message = f'the {part} text is empty: column "{column}" has no value'
+            problems.append(error("empty_content", message, "Fill the cell or remove the row.", line, column))
+    own_system = _filled(templates["system"], raw)[0] if "system" in templates else ""
+    lead = own_system if own_system.strip() else system or ""
+    return _chat(lead, texts["user"], texts["assistant"]), problems
+
+
+def _filled(template: str, raw: Row) -> tuple[str, str | None]:
+    """The template with its columns' values, and the first column that has none."""
+    missing: list[str] = []
+
+    def value(match: re.Match[str]) -> str:
+        name = match.group(1)
+        if name is None:
+            return match.group(0)[0]
+        text = as_text(raw.get(name))
+        if not text.strip():
+            missing.append(name)
+        return text
+
+    text = _SLOT.sub(value, template)
+    return text, missing[0] if missing else None
+
+
+def as_text(value: Any) -> str:
+    """A cell as text: None is empty, text stays, everything else is JSON."""
+    if value is None:
+        return ""
+    return value.strip() if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _from_alpaca(raw: Row, line: int, system: str | None) -> tuple[Row, list[Problem]]:
+    row = {str(key).casefold(): value for key, value in raw.items()}
+    reply_key = next((name for name in REPLY_NAMES if name in row), None)
+    present = {"instruction": "instruction" in row, "output": bool(reply_key)}
+    missing = [name for name, there in present.items() if not there]
+    if missing:
+        fix = 'Give each row an "instruction" and an "output".'
+        return {}, [error("missing_field", f'the row has no "{name}"', fix, line, name) for name in missing]
+    context = next((as_text(row[name]) for name in CONTEXT_NAMES if name in row), "")
+    user = "\n".join(part for part in (as_text(row["instruction"]), context) if part)
+    reply = as_text(row[reply_key or ""])
+    empty = [name for name, text in (("instruction", user), (reply_key or "output", reply)) if not text.strip()]
+    fix = "Fill the text or remove the row."
+    problems = [error("empty_content", f'"{name}" is empty', fix, line, name) for name in empty]
+    chat = _chat(as_text(row.get("system")) or system or "", user, reply)
+    return {"messages": [*chat["messages"][:-2], *_history(row.get("history")), *chat["messages"][-2:]]}, problems
+
+
+def _history(turns: Any) -> list[dict[str, str]]:
+    """Earlier turns of an Alpaca row: `[[user, assistant], …]`."""
+    pairs = [pair for pair in turns if isinstance(pair, list) and len(pair) == 2] if isinstance(turns, list) else []
+    return [
+        {"role": role, "content": as_text(text)} for pair in pairs for role, text in zip(_PARTS[1:], pair, strict=True)
+    ]
+
+
+def _chat(system: str, user: str, assistant: str) -> Row:
+    lead = [{"role": "system", "content": system}] if system.strip() else []
+    return {"messages": [*lead, {"role": "user", "content": user}, {"role": "assistant", "content": assistant}]}

@@ -1,0 +1,76 @@
+"""The parts of a chat row that checks, splits and tasks look at: what was asked, what was answered."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from executor.data.structure import has_call, plain_text
+
+Row = dict[str, Any]
+
+
+def answer(row: Row) -> str:
+    """The last assistant message: its text, or its tool calls as JSON."""
+    turn = next((turn for turn in reversed(row["messages"]) if turn.get("role") == "assistant"), None)
+    if turn is None:
+        return ""
+    text = plain_text(turn.get("content")).strip()
+    return text or (json.dumps(calls(turn), ensure_ascii=False, sort_keys=True) if has_call(turn) else "")
+
+
+def calls(turn: Row) -> Any:
+    return turn.get("tool_calls") or turn.get("function_call")
+
+
+def asked(row: Row) -> str:
+    """Everything before the last assistant message but the system message: the text that makes a row new."""
+    return "\n".join(plain_text(turn.get("content")) for turn in before_answer(row) if turn.get("role") not in _LEAD)
+
+
+def before_answer(row: Row) -> Sequence[Row]:
+    turns: list[Row] = row["messages"]
+    last = max((i for i, turn in enumerate(turns) if turn.get("role") == "assistant"), default=len(turns))
+    return turns[:last]
+
+
+def question_key(row: Row) -> str:
+    """Equal for rows that ask the same thing under the same system message, whatever the casing and spacing."""
+    texts = [plain_text(turn.get("content")) for turn in before_answer(row)]
+    return "\n".join(" ".join(text.casefold().split()) for text in texts)
+
+
+def whole_key(row: Row) -> str:
+    """Equal only for rows that are the same but for spaces around their texts."""
+    turns = [
+        {**turn, "content": turn["content"].strip()} if isinstance(turn.get("content"), str) else turn
+        for turn in row["messages"]
+    ]
+    return json.dumps({**row, "messages": turns}, ensure_ascii=False, sort_keys=True)
+
+
+def with_answer(row: Row, text: str) -> Row:
+    """The row with another last reply."""
+    turns = list(row["messages"])
+    last = max(i for i, turn in enumerate(turns) if turn.get("role") == "assistant")
+    turns[last] = {**turns[last], "content": text}
+    return {**row, "messages": turns}
+
+
+def with_system(row: Row, text: str) -> Row:
+    """The row under a system message, unless it has its own."""
+    if not text or any(turn.get("role") in _LEAD for turn in row["messages"]):
+        return row
+    return {**row, "messages": [{"role": "system", "content": text}, *row["messages"]]}
+
+
+def grouped(keys: Iterable[str]) -> dict[str, list[int]]:
+    """Positions of each key, in order of first occurrence."""
+    groups: dict[str, list[int]] = {}
+    for i, key in enumerate(keys):
+        groups.setdefault(key, []).append(i)
+    return groups
+
+
+_LEAD = ("system", "developer")

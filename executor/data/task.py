@@ -1,0 +1,76 @@
+"""What kind of answers the rows ask for, and the system message a table gets from that."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from executor.data.rows import answer
+
+_LABEL_LENGTH = 80
+_MOST_LABELS = 500
+_JSON_SHARE = 0.95
+_NAME_LENGTH = 40
+
+
+class Task(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    kind: Literal["label", "json", "text"]
+    labels: tuple[str, ...] = ()
+    """kind label: every label, sorted"""
+    longest_answer: int = 0
+    """characters"""
+    json_keys: tuple[str, ...] = ()
+    """kind json: the keys of the answers, the commonest first"""
+
+
+def describe(rows: Sequence[dict[str, Any]]) -> Task:
+    """The kind of the last assistant messages.
+
+    label: short single-line answers of which, on average, each occurs at least twice; json: objects.
+    """
+    answers = [answer(row) for row in rows]
+    longest = max(map(len, answers), default=0)
+    objects = [parsed for text in answers if isinstance(parsed := _json(text), dict)]
+    if answers and len(objects) >= _JSON_SHARE * len(answers):
+        frequency = Counter(key for parsed in objects for key in parsed)
+        keys = sorted(frequency, key=lambda key: (-frequency[key], key))
+        return Task(kind="json", longest_answer=longest, json_keys=tuple(keys))
+    labels = sorted(set(answers))
+    few = len(labels) <= min(_MOST_LABELS, max(1, len(answers) // 2))
+    if answers and few and longest <= _LABEL_LENGTH and not any("\n" in label for label in labels):
+        return Task(kind="label", labels=tuple(labels), longest_answer=longest)
+    return Task(kind="text", longest_answer=longest)
+
+
+def system_prompt(task: Task, user_column: str | None, text: str | None) -> str:
+    """The system message for rows without one: the task in the user's own words first, then the allowed answers.
+
+    Empty where nothing is known: a free-text task that nobody described.
+    """
+    lead = (text or "").strip()
+    noun = " ".join((user_column or "").split())[:_NAME_LENGTH] or "text"
+    if task.kind == "label":
+        separator = "; " if any("," in label for label in task.labels) else ", "
+        choices = separator.join(task.labels)
+        own = f"{lead}\nCategories: {choices}."
+        default = f"Classify the {noun} into exactly one of these categories: {choices}."
+        return f"{own if lead else default}\nAnswer with the category only."
+    if task.kind == "json":
+        first = lead or f"Read the {noun} and answer with a JSON object."
+        return f"{first}\nKeys: {', '.join(task.json_keys)}.\nAnswer with the JSON object only."
+    return lead
+
+
+def _json(text: str) -> Any:
+    if not text.startswith("{"):
+        return None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None

@@ -1,0 +1,110 @@
+"""What a training will need, before anything is spent: memory and seconds with a range. Light: no torch.
+
+Formulas: memory as weights + 16 bytes for each trained parameter (value, gradient and two AdamW moments in float32)
++ activations of 34 bytes a token, hidden unit and layer (Korthikanti 2022); time as 4 floating-point operations for
+each parameter and token (LoRA: forward, and backward through activations but not through frozen weights).
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from executor.hardware import Hardware
+from executor.spec import LoraSpec, TrainSpec
+
+GIB = 2**30
+
+
+class Shape(BaseModel):
+    """The figures of a transformer that memory depends on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    parameters: int
+    layers: int
+    hidden: int
+    intermediate: int
+    heads: int
+    key_value_heads: int
+    vocabulary: int
+
+
+class Rates(BaseModel):
+    """Measured constants of a device, from the dated facts."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    flops_per_core: float
+    """achieved floating-point operations a second for each CPU core, or for the whole GPU"""
+    process_bytes: float
+    """resident memory of the run process before a model is loaded"""
+    low: float
+    """factor from expected to low"""
+    high: float
+    source: str
+
+
+def shape_of(folder: Path) -> Shape | None:
+    """Read from a prepared model's config.json; None where it is absent or of another kind."""
+    try:
+        config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        hidden, layers, intermediate = config["hidden_size"], config["num_hidden_layers"], config["intermediate_size"]
+        heads = config["num_attention_heads"]
+        groups = config.get("num_key_value_heads", heads)
+        width = config.get("head_dim") or hidden // heads
+        embedding = config["vocab_size"] * hidden * (1 if config.get("tie_word_embeddings") else 2)
+        layer = 2 * hidden * heads * width + 2 * hidden * groups * width + 3 * hidden * intermediate
+        return Shape(
+            parameters=embedding + layers * layer, layers=layers, hidden=hidden, intermediate=intermediate,
+            heads=heads, key_value_heads=groups, vocabulary=config["vocab_size"],
+        )  # fmt: skip
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def adapter_parameters(shape: Shape, lora: LoraSpec) -> int:
+    """Sum of r (d_in + d_out) over the adapted linear layers of a Llama-like block."""
+    h, i = shape.hidden, shape.intermediate
+    kv = h * shape.key_value_heads // shape.heads
+    sizes = {
+        "q_proj": (h, h), "k_proj": (h, kv), "v_proj": (h, kv), "o_proj": (h, h),
+        "gate_proj": (h, i), "up_proj": (h, i), "down_proj": (i, h),
+    }  # fmt: skip
+    chosen = sizes if lora.target_modules == "all-linear" else lora.target_modules
+    return shape.layers * sum(lora.r * sum(sizes.get(name, (h, h))) for name in chosen)
+
+
+def estimate(
+    shape: Shape,
+    lora: LoraSpec,
+    train: TrainSpec,
+    tokens_per_row: float,
+    rows: int,
+    device: Hardware,
+    rates: Rates,
+) -> dict[str, Any]:
+    """The contract's `estimate`. `tokens_per_row` counts a whole example; seconds are those of the training itself."""
+    width = 2 if train.dtype == "bfloat16" else 4
+    batch_tokens = tokens_per_row * train.batch_size
+    activations = batch_tokens * shape.layers * shape.hidden * 34 / 2 * width / 2
+    memory = rates.process_bytes + width * shape.parameters + 16 * adapter_parameters(shape, lora) + activations
+    seen = min(train.steps * train.batch_size, rows * train.epochs)
+    cores = device.cores if device.device == "cpu" else 1
+    seconds = seen * tokens_per_row * 4 * shape.parameters / (rates.flops_per_core * cores)
+    return {
+        "memory_bytes": spread(memory, rates, whole=True),
+        "seconds": spread(seconds, rates),
+        "cost_usd": None,
+        "hosting_usd_month": None,
+        "fits": memory * 1.2 + GIB <= device.memory,
+        "device": device.name,
+    }
+
+
+def spread(expected: float, rates: Rates, whole: bool = False) -> dict[str, float]:
+    values = {"low": expected * rates.low, "expected": expected, "high": expected * rates.high}
+    return {k: int(v) if whole else round(v, 1) for k, v in values.items()}

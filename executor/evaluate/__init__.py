@@ -1,0 +1,1 @@
+"""Evaluation: answers, scores, statistics, verdict."""

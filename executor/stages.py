@@ -1,0 +1,259 @@
+"""The stages of a run. Each reads the folder and what earlier stages left, and returns its summary."""
+
+from __future__ import annotations
+
+import gc
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from executor.errors import Interrupted
+from executor.evaluate import suites
+from executor.evaluate.generate import generate, settle
+from executor.evaluate.regression import change
+from executor.evaluate.score import METHODS, METRICS, Scorer, make_scorer
+from executor.evaluate.shots import few_shot_messages
+from executor.evaluate.statistics import compare, interval
+from executor.evaluate.verdict import after_training, best_system, decide, verdict
+from executor.files import read_jsonl, write_json, write_jsonl
+from executor.hardware import environment
+from executor.prepare_model import prepare_model
+from executor.run_folder import RunFolder
+from executor.spec import RunSpec, Stage
+from executor.template import ChatTemplate
+from executor.train.loop import train
+from executor.train.model import add_lora, load_adapter, load_base, save_adapter
+
+SUITE_TOKENS = 32
+
+
+@dataclass
+class Job:
+    """One run in this process: its folder, its spec, and how to report and to be stopped."""
+
+    run: RunFolder
+    spec: RunSpec
+    report: Callable[[int, int, str], None]
+    say: Callable[[str], None]
+    stop: Callable[[], bool]
+    base_folder: Path = field(default_factory=Path)
+
+    @cached_property
+    def template(self) -> ChatTemplate:
+        return ChatTemplate(self.base_folder)
+
+    @cached_property
+    def scorer(self) -> Scorer:
+        rows = self.run.rows("train") or self.run.rows("test")
+        return make_scorer(self.spec.data, [row["messages"][-1]["content"] for row in rows])
+
+    def load_base(self) -> Any:
+        return load_base(self.base_folder, self.spec.train.dtype)
+
+    def guard(self, done: int, total: int, unit: str) -> None:
+        """Report progress; leave where the user asked to stop."""
+        self.report(done, total, unit)
+        if self.stop():
+            fix = f"Resume with `finetune train --resume {self.run.name}`."
+            raise Interrupted("Stopped as asked; finished stages are kept", self.run.name, fix)
+
+
+def prepare(job: Job) -> dict[str, Any]:
+    write_json(job.run.path / "env.json", environment())
+    return {"folder": str(prepare_model(job.spec.model, job.say))}
+
+
+def baselines(job: Job) -> dict[str, Any]:
+    """Every baseline on the sealed test rows; a system whose outputs are on disk is not asked again."""
+    model = None
+    for system in job.spec.evaluate.systems:
+        if not job.run.outputs(system).exists():
+            model = model or job.load_base()
+            answer_rows(job, model, system)
+    return {"scores": {system: scores_of(job, system) for system in job.spec.evaluate.systems}}
+
+
+def decide_stage(job: Job) -> dict[str, Any]:
+    return decide((job.run.summary("baselines") or {})["scores"], job.spec)
+
+
+def train_stage(job: Job) -> dict[str, Any]:
+    model = add_lora(job.load_base(), job.spec.lora, job.spec.train.seed)
+    metrics = train(model, job.run, job.spec, job.template, job.report, job.stop)
+    built = job.run.path / ".adapter"
+    shutil.rmtree(built, ignore_errors=True)
+    save_adapter(model, job.base_folder, built)
+    shutil.rmtree(job.run.adapter, ignore_errors=True)
+    built.rename(job.run.adapter)
+    del model
+    gc.collect()
+    return {"metrics": metrics}
+
+
+def evaluate(job: Job) -> dict[str, Any]:
+    """The tuned model, loaded from disk as anyone would, on the same rows; then the regression suites."""
+    adapter = Path(job.spec.evaluate.adapter) if job.spec.evaluate.adapter else job.run.adapter
+    model = load_adapter(job.load_base(), adapter)
+    if not job.run.outputs("fine_tuned").exists():
+        answer_rows(job, model, "fine_tuned")
+    base_scores = (job.run.summary("baselines") or {}).get("scores", {})
+    scores = {**base_scores, "fine_tuned": scores_of(job, "fine_tuned")}
+    regression = run_suites(job, model)
+    rival = best_system(base_scores)
+    compared = compare("fine_tuned", accuracy(job, "fine_tuned"), rival, accuracy(job, rival), job.scorer.binary)
+    expected = [row["messages"][-1]["content"] for row in job.run.rows("test")]
+    word, reasons = verdict(compared, scores, regression, expected, leaked_rows(job), job.spec)
+    return {
+        "scores": scores,
+        "comparison": compared,
+        "regression": regression,
+        "verdict": word,
+        "verdict_reasons": reasons,
+    }
+
+
+def answer_rows(job: Job, model: Any, system: str) -> None:
+    """Ask one system every test row, score the answers and write `evaluation/SYSTEM.jsonl`."""
+    rows = job.run.rows("test")
+    messages = [system_messages(job, system, row["messages"]) for row in rows]
+    prompts = [job.template.prompt_ids(m) for m in messages]
+    limit = answer_limit(job)
+    started = time.perf_counter()
+    ends, size = job.template.end_ids, job.spec.evaluate.batch_size
+    answers = generate(model, prompts, ends, limit, size, lambda n: job.guard(n, len(rows), f"{system} answers"))
+    if system == "fine_tuned":
+        answers = settle(model, prompts, answers, ends, limit)
+    seconds = (time.perf_counter() - started) / len(rows)
+    outputs = [job.template.tokenizer.decode(list(a.ids)).strip() for a in answers]
+    lines = []
+    for prompt, row, output in zip(messages, rows, outputs, strict=True):
+        expected = row["messages"][-1]["content"]
+        scores = job.scorer(output, expected)
+        lines.append({"prompt": prompt, "expected": expected, "output": output, "scores": scores, "seconds": seconds})
+    write_jsonl(job.run.outputs(system), lines)
+
+
+def system_messages(job: Job, system: str, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What a system is given for a row: everything before the reply, changed as the system's name says."""
+    prompt = messages[:-1]
+    if system == "prompt" and job.spec.data.prompt:
+        return [{"role": "system", "content": job.spec.data.prompt}, *(m for m in prompt if m["role"] != "system")]
+    if system == "few_shot":
+        return few_shot_messages(prompt, job.run.rows("train"), job.spec.evaluate.shots, job.spec.data.seed)
+    return prompt
+
+
+def answer_limit(job: Job) -> int:
+    """New tokens allowed: half as many again as the longest training answer, at least 32."""
+    rows = job.run.rows("train") or job.run.rows("test")
+    longest = max(len(job.template.encode(row["messages"][-1]["content"])) for row in rows)
+    return max(32, int(1.5 * longest) + 8)
+
+
+def accuracy(job: Job, system: str) -> list[float]:
+    return [line["scores"]["task_accuracy"] for line in read_jsonl(job.run.outputs(system))]
+
+
+def scores_of(job: Job, system: str) -> dict[str, Any]:
+    lines = read_jsonl(job.run.outputs(system))
+    binary = {"task_accuracy": job.scorer.binary, "format_compliance": True, "style_match": False}
+    return {metric: interval([line["scores"][metric] for line in lines], binary[metric]) for metric in METRICS}
+
+
+def run_suites(job: Job, model: Any) -> dict[str, Any]:
+    """Each bundled suite with the adapter off and on; the prompts carry no task instructions."""
+    results = {}
+    for name in job.spec.evaluate.suites:
+        items = suites.load(name).items
+        prompts = [job.template.prompt_ids([{"role": "user", "content": item.prompt}]) for item in items]
+
+        def passed(prompts: list[list[int]] = prompts, items: Any = items, label: str = name) -> list[float]:
+            size = job.spec.evaluate.batch_size
+            answers = generate(
+                model, prompts, job.template.end_ids, SUITE_TOKENS, size, lambda n: job.guard(n, len(items), label)
+            )
+            texts = [job.template.tokenizer.decode(list(a.ids)) for a in answers]
+            return [float(suites.passes(item, text)) for item, text in zip(items, texts, strict=True)]
+
+        with model.disable_adapter():
+            before = passed()
+        results[name] = change(before, passed(), job.spec.evaluate.regression_margin)
+    return results
+
+
+def leaked_rows(job: Job) -> int:
+    """Test prompts that stand, to the letter, among the rows the adapter was trained on."""
+
+    def key(row: dict[str, Any]) -> str:
+        return str(next((m["content"] for m in reversed(row["messages"]) if m["role"] == "user"), "")).strip().lower()
+
+    adapter = job.spec.evaluate.adapter
+    trained_in = RunFolder(Path(adapter).parent) if adapter else job.run
+    trained = {key(row) for row in trained_in.rows("train")}
+    return sum(key(row) in trained for row in job.run.rows("test"))
+
+
+def report_stage(job: Job) -> dict[str, Any]:
+    """summary.json (what the report draws), the two reports, and what the command answers."""
+    from executor.report import write_report
+
+    result = result_of(job)
+    write_json(
+        job.run.path / "summary.json", result | {"estimate": job.spec.estimate, "metric": METHODS[job.spec.data.kind]}
+    )
+    markdown, html = write_report(job.run.path)
+    return result | {"report": str(html), "report_md": str(markdown)}
+
+
+def result_of(job: Job) -> dict[str, Any]:
+    """Everything the finished stages found, under the contract's names."""
+    found: dict[str, Any] = {}
+    for stage in ("baselines", "train", "evaluate"):
+        found |= job.run.summary(stage) or {}
+    before = job.run.summary("decide")
+    if before is not None:
+        before.pop("tune")
+        if found.get("verdict"):
+            words = found["verdict_reasons"]
+            before = after_training(job.spec, before, found["verdict"], words, found["scores"])
+    return {
+        "run": str(job.run.path),
+        "decision": before,
+        "scores": found.get("scores"),
+        "comparison": found.get("comparison"),
+        "regression": found.get("regression"),
+        "verdict": found.get("verdict"),
+        "verdict_reasons": found.get("verdict_reasons"),
+        "metrics": found.get("metrics"),
+        "dataset": job.spec.data.version,
+    }
+
+
+RUNNERS: dict[Stage, Callable[[Job], dict[str, Any]]] = {
+    "prepare_model": prepare,
+    "baselines": baselines,
+    "decide": decide_stage,
+    "train": train_stage,
+    "evaluate": evaluate,
+    "report": report_stage,
+}
+
+
+def run_stages(job: Job, started: Callable[[Stage], None]) -> dict[str, Any]:
+    """Run what is not done yet, in order; a measured decision not to train skips training and its evaluation."""
+    torch.set_num_threads(job.spec.train.threads)
+    for stage in job.spec.stages:
+        decided = job.run.summary("decide")
+        skip = decided is not None and not decided["tune"] and stage in ("train", "evaluate")
+        if not skip and job.run.summary(stage) is None:
+            started(stage)
+            job.run.finish(stage, RUNNERS[stage](job))
+        if stage == "prepare_model":
+            job.base_folder = Path((job.run.summary(stage) or {})["folder"])
+    return job.run.summary("report") or {}

@@ -1,0 +1,107 @@
+"""Batches: padded, or with the prompt prefix they share computed once.
+
+With a shared prefix the batch is one sequence `prefix suffix_1 ... suffix_n`: positions restart after the prefix
+and a block mask lets every suffix see the prefix and itself only. Loss and gradients equal the padded batch's.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from executor.train.encode import Example
+
+IGNORE = -100
+MIN_PREFIX = 16
+MAX_FLAT = 4096
+"""tokens; the block mask is quadratic, so longer batches are padded instead"""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Model inputs and targets. `targets[b, t]` is the token to predict at position t, or IGNORE."""
+
+    inputs: dict[str, torch.Tensor]
+    targets: torch.Tensor
+    tokens: int
+    """real tokens of the examples as given, padding never, the shared prefix once for each example"""
+
+
+def common_prefix(sequences: Sequence[Sequence[int]]) -> int:
+    """Length of the longest prefix that all sequences share."""
+    # What the first and the last in lexicographic order share, all share.
+    low, high = min(map(tuple, sequences)), max(map(tuple, sequences))
+    return next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
+
+
+def make_batch(examples: Sequence[Example], share_prefix: bool, dtype: torch.dtype) -> Batch:
+    """The cheaper exact layout of these examples; every prompt keeps at least one token of its own."""
+    prefix = min(common_prefix([e.ids for e in examples]), min(e.prompt_length for e in examples) - 1)
+    flat = prefix + sum(len(e.ids) - prefix for e in examples)
+    padded = len(examples) * max(len(e.ids) for e in examples)
+    if share_prefix and len(examples) > 1 and prefix >= MIN_PREFIX and flat <= MAX_FLAT and flat < 0.9 * padded:
+        return shared(examples, prefix, dtype)
+    return pad(examples)
+
+
+def pad(examples: Sequence[Example]) -> Batch:
+    """One row an example, padded on the right; ids (B, T)."""
+    length = max(len(e.ids) for e in examples)
+    ids = torch.zeros(len(examples), length, dtype=torch.long)
+    mask = torch.zeros(len(examples), length, dtype=torch.long)
+    targets = torch.full((len(examples), length), IGNORE)
+    for row, example in enumerate(examples):
+        n = len(example.ids)
+        ids[row, :n] = torch.tensor(example.ids)
+        mask[row, :n] = 1
+        targets[row, : n - 1] = next_tokens(example, 0)
+    return Batch({"input_ids": ids, "attention_mask": mask}, targets, sum(len(e.ids) for e in examples))
+
+
+def shared(examples: Sequence[Example], prefix: int, dtype: torch.dtype) -> Batch:
+    """All examples in one row behind their common prefix; ids (1, N), mask (1, 1, N, N) added to the scores."""
+    ids = list(examples[0].ids[:prefix])
+    positions = list(range(prefix))
+    segment = [0] * prefix
+    targets = [torch.full((prefix,), IGNORE)]
+    for number, example in enumerate(examples, start=1):
+        n = len(example.ids) - prefix
+        ids += example.ids[prefix:]
+        positions += range(prefix, prefix + n)
+        segment += [number] * n
+        targets += [next_tokens(example, prefix), torch.tensor([IGNORE])]
+    block = torch.tensor(segment)
+    same = (block[None, :] == 0) | (block[:, None] == block[None, :])
+    order = torch.arange(len(ids))
+    allowed = same & (order[:, None] >= order[None, :])
+    mask = torch.zeros(allowed.shape, dtype=dtype).masked_fill(~allowed, torch.finfo(dtype).min)
+    inputs = {
+        "input_ids": torch.tensor([ids]),
+        "position_ids": torch.tensor([positions]),
+        "attention_mask": mask[None, None],
+    }
+    return Batch(inputs, torch.cat(targets)[None], sum(len(e.ids) for e in examples))
+
+
+def next_tokens(example: Example, start: int) -> torch.Tensor:
+    """Targets of positions start .. end-1: the next id where it is trained, else IGNORE."""
+    ids = torch.tensor(example.ids[start + 1 :])
+    trained = torch.tensor(example.trained[start + 1 :], dtype=torch.bool)
+    return torch.where(trained, ids, torch.tensor(IGNORE))
+
+
+def epoch_order(rows: int, epoch: int, seed: int) -> list[int]:
+    """A permutation that depends on seed and epoch alone, so a resumed run needs no sampler state."""
+    order = list(range(rows))
+    random.Random(f"{seed}/{epoch}").shuffle(order)  # noqa: S311 (an order, not a secret)
+    return order
+
+
+def batch_indices(rows: int, step: int, batch_size: int, seed: int) -> list[int]:
+    """The rows of optimiser step `step` (0-based). The last batch of an epoch may be smaller."""
+    per_epoch = -(-rows // batch_size)
+    epoch, place = divmod(step, per_epoch)
+    return epoch_order(rows, epoch, seed)[place * batch_size : (place + 1) * batch_size]

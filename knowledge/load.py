@@ -1,0 +1,220 @@
+"""Cards, dated facts and sources: read once from the files beside this module, validated, kept in memory."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from datetime import date
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict
+
+FOLDER = Path(__file__).parent
+FACT_FILES = ("gates", "rules", "defaults", "prices", "limits", "shutdowns", "gpus")
+"""The files of `facts/` whose rows are `Fact`s."""
+
+CITATION = re.compile(r"\[([a-z0-9][a-z0-9.-]*(?:, [a-z0-9][a-z0-9.-]*)*)\]")
+"""A citation in a card: one source id or several, in square brackets."""
+
+Intent = Literal[
+    "decide", "prepare_data", "choose_model", "configure", "train", "evaluate", "debug", "deploy", "cost", "other"
+]
+Basis = Literal["primary", "abstract", "secondary", "recall", "judgement", "seed"]
+CauseClass = Literal[
+    "learning_rate", "labels_masking", "chat_template", "eos_or_padding", "truncation_length", "precision_overflow",
+    "gradient_flow", "data_quality", "data_format", "quantization", "memory", "target_modules", "overfitting",
+    "save_load_merge", "distributed", "tokenizer_vocab", "version_bug", "eval_setup", "other",
+]  # fmt: skip
+
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _Row(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Source(_Row):
+    id: str
+    title: str
+    url: str | None
+    """None where there is no page: a judgement, a measurement, the brief."""
+    read_on: date
+    kind: Literal["paper", "docs", "thread", "blog", "benchmark", "model", "brief", "judgement", "measurement"]
+    basis: Basis
+    """How far the text was read; `recall` is cited from memory and to be checked."""
+
+    def reference(self) -> dict[str, str | None]:
+        """The entry of `sources` in a result."""
+        return {"id": self.id, "title": self.title, "url": self.url, "read_on": self.read_on.isoformat()}
+
+
+class Dated(_Row):
+    source: tuple[str, ...]
+    read_on: date
+    expires: date | None
+    """After this day the row is quoted only with a warning; None: it does not rot."""
+
+    def stale(self, today: date | None = None) -> bool:
+        return self.expires is not None and (today or date.today()) > self.expires
+
+
+class Fact(Dated):
+    id: str
+    value: bool | int | float | date | str
+    unit: str | None = None
+    text: str
+    reason: str | None = None
+    seed: str | None = None
+    """What the seed document says, where that is different or worth comparing."""
+
+
+class ModelSource(_Row):
+    kind: Literal["wheel", "hub"]
+    hub_id: str | None = None
+    package: str | None = None
+    version: str | None = None
+    sha256_wheel: str | None = None
+    file: str | None = None
+    """path inside the wheel"""
+    sha256: str | None = None
+    """of the file"""
+
+
+class BaseModelRow(Dated):
+    name: str
+    hub_id: str
+    licence: str | None
+    permissive: bool | None
+    parameters: int | None
+    size_b: float | None
+    """the size in the model's name, in billions; None where the name gives an effective size only"""
+    layers: int | None
+    hidden: int | None
+    intermediate: int | None
+    heads: int | None
+    key_value_heads: int | None
+    vocabulary: int | None
+    context: int | None
+    gated: bool | None
+    year: int
+    qlora_gb: float | None
+    lora_gb: float | None
+    qlora_advised: bool | None
+    use: tuple[str, ...]
+    note: str
+    verified: bool
+    """True: the numbers were read from the model's own file."""
+    sources: tuple[ModelSource, ...]
+
+
+class Cause(Dated):
+    id: str
+    cause_class: CauseClass
+    cause: str
+    signals: tuple[tuple[str, float], ...]
+    """(regular expression, weight), matched without case"""
+    evidence: str
+    check: str
+    fix: str
+
+
+class Sign(_Row):
+    """Words that tell something about a user's situation."""
+
+    field: str
+    value: bool
+    patterns: tuple[str, ...]
+
+
+class Card(_Row):
+    id: str
+    title: str
+    keywords: tuple[str, ...]
+    intents: tuple[Intent, ...]
+    body: str
+
+    def citations(self) -> list[str]:
+        """Source ids in order of appearance, each once."""
+        return cited(self.body)
+
+
+R = TypeVar("R", bound=_Row)
+
+
+def cited(text: str) -> list[str]:
+    """Source ids in square brackets in `text`, in order, each once; known or not."""
+    return list(dict.fromkeys(part for match in CITATION.finditer(text) for part in match.group(1).split(", ")))
+
+
+@cache
+def sources() -> dict[str, Source]:
+    rows = _yaml(FOLDER / "sources.yaml")
+    return {key: Source(id=key, **row) for key, row in rows.items()}
+
+
+@cache
+def facts(name: str) -> tuple[Fact, ...]:
+    """The rows of `facts/NAME.yaml`, one of `FACT_FILES`."""
+    return _rows(name, Fact)
+
+
+def fact(name: str, row: str) -> Fact:
+    """One row. KeyError where there is none."""
+    return _by_id(name)[row]
+
+
+def number(name: str, row: str) -> float:
+    """The value of a numeric row."""
+    value = fact(name, row).value
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name}.{row} is not a number")
+    return value
+
+
+@cache
+def models() -> tuple[BaseModelRow, ...]:
+    """The catalogue of base models, the embedded default first."""
+    return _rows("models", BaseModelRow)
+
+
+@cache
+def causes() -> tuple[Cause, ...]:
+    return _rows("causes", Cause)
+
+
+@cache
+def signs() -> tuple[Sign, ...]:
+    return _rows("signs", Sign)
+
+
+@cache
+def cards() -> tuple[Card, ...]:
+    return tuple(read_card(path) for path in sorted((FOLDER / "cards").glob("*.md")))
+
+
+def read_card(path: Path) -> Card:
+    """A card: YAML between two lines of `---`, then prose."""
+    _, head, body = path.read_text(encoding="utf-8").split("---\n", 2)
+    return Card(body=body.strip(), **yaml.load(head, Loader=_Loader))  # noqa: S506 (a safe loader)
+
+
+def references(ids: Iterable[str]) -> list[dict[str, str | None]]:
+    """The contract's `sources` for these ids, in order, each once."""
+    known = sources()
+    return [known[each].reference() for each in dict.fromkeys(ids)]
+
+
+@cache
+def _by_id(name: str) -> dict[str, Fact]:
+    return {row.id: row for row in facts(name)}
+
+
+def _rows(name: str, kind: type[R]) -> tuple[R, ...]:
+    return tuple(kind(**row) for row in _yaml(FOLDER / "facts" / f"{name}.yaml"))
+
+
+def _yaml(path: Path) -> Any:
+    return yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 (a safe loader)

@@ -1,0 +1,28 @@
+"""The typed verbs of the product. One tuple; commands, agent tools and MCP tools are made from it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tools.base import Tool
+from tools.data import DATA_TOOLS
+from tools.decide import DECIDE
+from tools.diagnose import DIAGNOSE
+from tools.jobs import EVALUATE, GO, PLAN, TRAIN
+from tools.look_up import FACTS, LOOK_UP
+from tools.models import RECOMMEND_MODELS
+from tools.runs import RUNS
+
+TOOLS: tuple[Tool[Any, Any], ...] = (
+    DECIDE,
+    LOOK_UP,
+    RECOMMEND_MODELS,
+    DIAGNOSE,
+    FACTS,
+    *DATA_TOOLS,
+    PLAN,
+    GO,
+    TRAIN,
+    EVALUATE,
+    RUNS,
+)

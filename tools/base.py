@@ -1,0 +1,65 @@
+"""What a tool is: typed arguments in, a typed result out, and whether it must ask first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from executor.errors import FinetuneError, Interrupted, ServiceError, UsageError, UserError
+from executor.home import chats_folder
+
+__all__ = [
+    "Args", "FinetuneError", "Interrupted", "Result", "ServiceError", "Tool", "UsageError", "UserError", "chats_folder",
+]  # fmt: skip
+
+
+class Args(BaseModel):
+    """Arguments of a tool: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Result(BaseModel):
+    """What a tool returns. `model_dump(mode="json")` is the contract's JSON."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    @property
+    def exit_code(self) -> int:
+        """0 done and good, 1 done and the answer is "not good"."""
+        return 0
+
+    def text(self) -> str:
+        """The result for a person, as Markdown. Leads with the answer."""
+        raise NotImplementedError
+
+
+A = TypeVar("A", bound=Args)
+R = TypeVar("R", bound=Result)
+
+
+@dataclass(frozen=True)
+class Tool(Generic[A, R]):
+    """One verb of the product. From the tuple `tools.TOOLS` come commands, agent tools and MCP tools.
+
+    `run` may raise `executor.errors.FinetuneError`, which the user or the model reads; anything else is a bug.
+    """
+
+    name: str
+    """snake_case, unique"""
+    description: str
+    """One or two sentences for the model that chooses: what it does and when to call it."""
+    args: type[A]
+    result: type[R]
+    run: Callable[[A], R]
+    asks_first: bool = False
+    """True: spends time or money or overwrites; the agent asks for approval before calling it."""
+    command: str = ""
+    """The equivalent command line, as a format string over the arguments, shown when approval is asked."""
+
+    def call(self, **arguments: Any) -> R:
+        """Validate the arguments and run."""
+        return self.run(self.args.model_validate(arguments))

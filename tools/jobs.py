@@ -1,0 +1,258 @@
+"""The jobs that a run process does: the whole way (`go`), training alone, evaluation of a tuned model, and the plan."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from executor.data.convert import to_messages
+from executor.data.read import read
+from executor.data.rows import with_system
+from executor.data.shape import detect
+from executor.errors import UsageError, UserError
+from executor.files import read_json, read_jsonl, sha256_rows
+from executor.run_folder import RunFolder, create_run, find_run
+from executor.spec import STAGES, RunSpec, load_spec, save_spec
+from tools.base import Args, Result, Tool
+from tools.planning import Planned, Wish, plan_job
+from tools.runs import start
+
+TRAIN_RATIOS = (0.8, 0.1, 0.1)
+
+
+class JobResult(Result):
+    """A launched run; the front end follows it."""
+
+    run: str
+    """absolute path of the run folder"""
+    status: str
+    summary: str
+    estimate: dict[str, Any] | None = None
+
+    def text(self) -> str:
+        return self.summary
+
+
+class DataArgs(Args):
+    data: str
+    """path of the file with the examples"""
+    base_model: str | None = None
+    """a name of the catalogue, a folder, or a hub id; the embedded model if not given"""
+    task: str | None = None
+    """the task in the user's words"""
+    mapping: dict[str, str] | None = None
+    """for tables: {"user": COLUMN, "assistant": COLUMN}"""
+
+
+class GoArgs(DataArgs):
+    test: str | None = None
+    """path of a file with the test rows"""
+    prompt: str | None = None
+    """path of a file with the user's own system prompt, measured too"""
+    budget: str | None = None
+    """time for the training, such as 10m"""
+    target: float | None = Field(default=None, gt=0, le=1)
+    """the task accuracy that is needed, 0 to 1"""
+
+
+def wish_of(args: GoArgs) -> Wish:
+    return Wish(
+        data=Path(args.data).expanduser(),
+        test=Path(args.test).expanduser() if args.test else None,
+        task=args.task,
+        prompt=Path(args.prompt).expanduser() if args.prompt else None,
+        base_model=args.base_model,
+        budget=args.budget,
+        target=args.target,
+        mapping=args.mapping,
+    )
+
+
+def create_go(args: GoArgs) -> tuple[RunFolder, Planned]:
+    planned = plan_job("go", wish_of(args))
+    return planned.create(), planned
+
+
+def run_go(args: GoArgs) -> JobResult:
+    run, planned = create_go(args)
+    return launched(start(run), planned.spec, planned_text(planned))
+
+
+def launched(run: RunFolder, spec: RunSpec, summary: str) -> JobResult:
+    text = f"Started run `{run.name}`.\n\n{summary}"
+    return JobResult(run=str(run.path), status="running", summary=text, estimate=spec.estimate)
+
+
+def planned_text(planned: Planned) -> str:
+    """What will happen, with the prediction."""
+    spec, data = planned.spec, planned.prepared
+    rows = f"{len(data.train)} training, {len(data.validation)} validation and {len(data.test)} sealed test rows"
+    lines = [f"{rows} of {Path(spec.data.path).name}, base model {spec.model.name}."]
+    train = spec.train
+    lines.append(
+        f"LoRA r={spec.lora.r}, alpha={spec.lora.alpha}, learning rate {train.learning_rate:g}, "
+        f"{train.steps} steps of {train.batch_size} rows ({train.epochs:g} epochs)."
+    )
+    if spec.estimate:
+        seconds, memory = spec.estimate["seconds"], spec.estimate["memory_bytes"]
+        lines.append(
+            f"Training takes about {duration(seconds['expected'])} ({duration(seconds['low'])} to "
+            f"{duration(seconds['high'])}) and {memory['expected'] / 2**30:.1f} GiB on {spec.estimate['device']} "
+            "(estimated); it costs nothing but this machine's time."
+        )
+    return "\n\n".join(lines)
+
+
+def duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
+class TrainArgs(Args):
+    data: str | None = None
+    """a file with examples, or a spec.yaml"""
+    resume: str | None = None
+    """a run to go on with, instead of data"""
+    base_model: str | None = None
+    method: Literal["auto", "lora"] = "auto"
+    """how to train; auto is LoRA"""
+
+
+def run_train(args: TrainArgs) -> JobResult:
+    if args.resume:
+        return resume(find_run(args.resume))
+    if not args.data:
+        raise UsageError("Nothing to train on", "finetune train", "Name a data file, a spec.yaml, or --resume RUN.")
+    path = Path(args.data).expanduser()
+    if path.suffix.lower() in (".yaml", ".yml"):
+        run = from_spec(path)
+        return launched(start(run), run.spec(), f"Training again from {path}.")
+    planned = plan_job("train", Wish(data=path, base_model=args.base_model), TRAIN_RATIOS)
+    return launched(start(planned.create()), planned.spec, planned_text(planned))
+
+
+def resume(run: RunFolder) -> JobResult:
+    """Go on at the first unfinished stage; a finished run is left as it is."""
+    if run.status()["state"] == "done":
+        return JobResult(run=str(run.path), status="done", summary=f"Run `{run.name}` is already done.")
+    return launched(start(run), run.spec(), "Going on where it stopped.")
+
+
+def from_spec(path: Path) -> RunFolder:
+    """A new training run with the spec's parameters on the spec's data: the copy beside the spec, or its source."""
+    spec = load_spec(path)
+    spec = spec.model_copy(update={"kind": "train", "stages": STAGES["train"]})
+    beside = path.parent / "data"
+    record_file = path.parent / "data.json"
+    if record_file.exists() and (beside / "train.jsonl").exists():
+        record = read_json(record_file)
+        splits = {name: read_jsonl(beside / f"{name}.jsonl") for name in record["splits"]}
+        changed = [name for name, rows in splits.items() if sha256_rows(rows) != record["splits"][name]["sha256"]]
+        if changed:
+            raise UserError(
+                f"The {', '.join(changed)} rows changed since this spec was made", str(beside),
+                "Train on the data file itself, so that the change is recorded.",
+            )  # fmt: skip
+        return create_run(spec, splits, record)
+    wish = Wish(
+        data=Path(spec.data.path),
+        test=Path(spec.data.test) if spec.data.test else None,
+        task=spec.data.task,
+        seed=spec.data.seed,
+    )
+    planned = plan_job("train", wish, TRAIN_RATIOS)
+    if planned.spec.data.version != spec.data.version:
+        raise UserError("The data changed since this spec was made", spec.data.path, "Make the plan again.")
+    return Planned(planned.prepared, spec).create()
+
+
+class EvaluateArgs(Args):
+    run: str
+    """the run whose adapter is evaluated"""
+    data: str
+    """path of the file with the test rows"""
+    target: float | None = Field(default=None, gt=0, le=1)
+
+
+def run_evaluate(args: EvaluateArgs) -> JobResult:
+    """Base and tuned on the rows of a file, under the system message that the run was trained with."""
+    trained = find_run(args.run)
+    if not (trained.adapter / "adapter_config.json").exists():
+        fix = f"Finish the training: `finetune train --resume {trained.name}`."
+        raise UserError(f"{trained.name} has no adapter", str(trained.path), fix)
+    spec = trained.spec()
+    rows = test_rows(Path(args.data).expanduser(), trained)
+    evaluate = spec.evaluate.model_copy(update={"adapter": str(trained.adapter), "target": args.target})
+    data = spec.data.model_copy(update={"test": str(Path(args.data).absolute())})
+    spec = spec.model_copy(
+        update={"kind": "evaluate", "stages": STAGES["evaluate"], "evaluate": evaluate, "data": data, "estimate": None}
+    )
+    record = read_json(trained.path / "data.json")
+    record["splits"]["test"] = {"rows": len(rows), "sha256": sha256_rows(rows)}
+    run = create_run(spec, {"train": trained.rows("train"), "test": rows}, record)
+    return launched(start(run), spec, f"Evaluating {trained.name} on {len(rows)} rows of {Path(args.data).name}.")
+
+
+def test_rows(path: Path, trained: RunFolder) -> list[dict[str, Any]]:
+    """Rows of `path` as messages under the training rows' system message."""
+    table = read(path)
+    shape = detect(table)
+    converted = to_messages(table, shape)
+    if not converted.rows:
+        why = converted.rejected[0].message if converted.rejected else "it has no rows with an answer"
+        raise UserError(f"Nothing to test on: {why}", str(path), "Give rows with a question and its answer.")
+    first = trained.rows("train")[0]["messages"][0]
+    system = first["content"] if first["role"] == "system" else ""
+    return [with_system(row, system) for row in converted.rows]
+
+
+class PlanArgs(DataArgs):
+    out: str | None = None
+    """where to write the spec"""
+
+
+class PlanResult(Result):
+    spec: dict[str, Any]
+    estimate: dict[str, Any] | None
+    reasons: dict[str, Any]
+    summary: str
+
+    def text(self) -> str:
+        why = [f"- `{field}`: {reason['reason']} [{reason['source']}]" for field, reason in self.reasons.items()]
+        return self.summary + "\n\n" + "\n".join(why)
+
+
+def run_plan(args: PlanArgs) -> PlanResult:
+    wish = Wish(data=Path(args.data).expanduser(), base_model=args.base_model, task=args.task, mapping=args.mapping)
+    planned = plan_job("train", wish, TRAIN_RATIOS)
+    if args.out:
+        save_spec(planned.spec, Path(args.out).expanduser())
+    spec = planned.spec.model_dump(mode="json")
+    reasons = {k: v.model_dump() for k, v in planned.spec.reasons.items()}
+    return PlanResult(spec=spec, estimate=planned.spec.estimate, reasons=reasons, summary=planned_text(planned))
+
+
+GO = Tool(
+    name="go",
+    description=(
+        "Do the whole job on a data file: measure prompting and few-shot on a sealed test set, decide, train a LoRA "
+        "if it can pay, evaluate, report. Starts a run and returns at once. Call when the user wants to train."
+    ),
+    args=GoArgs, result=JobResult, run=run_go, asks_first=True, command="finetune go {data} --yes",
+)  # fmt: skip
+TRAIN = Tool(
+    name="train",
+    description="Train a LoRA on a data file or a spec.yaml, or resume a run, without baselines. Returns at once.",
+    args=TrainArgs, result=JobResult, run=run_train, asks_first=True, command="finetune train {data}",
+)  # fmt: skip
+EVALUATE = Tool(
+    name="evaluate",
+    description="Measure a trained run against its base model on the rows of a file. Starts a run, returns at once.",
+    args=EvaluateArgs, result=JobResult, run=run_evaluate, command="finetune evaluate {run} --data {data}",
+)  # fmt: skip
+PLAN = Tool(
+    name="plan",
+    description="Every training parameter for a data file with its reason and source, and time and memory in advance.",
+    args=PlanArgs, result=PlanResult, run=run_plan, command="finetune plan {data}",
+)  # fmt: skip

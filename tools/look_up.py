@@ -1,0 +1,192 @@
+"""Answers from the cards and the dated facts, with their sources; and the list of all dated facts."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from datetime import date
+
+from pydantic import BaseModel
+
+from knowledge.load import FACT_FILES, Card, Fact, Intent, cited, facts, models, references
+from knowledge.search import Hit, rarity, search, words
+from tools.base import Args, Result, Tool
+
+MOST_WORDS = 170
+"""The answer's sentences; with the next step it stays under 200 words."""
+
+LEAD_WORDS = 25
+"""Sentences of more words are not favoured further for their length."""
+
+SURE = 0.6
+"""A sentence that carries so much of the question leads the answer; otherwise the card's first sentence does."""
+
+OTHER_CARD, FACT = 0.5, 1.2
+"""Factors for sentences of the second card and for dated facts, which are short and to the point."""
+
+QUOTED_FACTS = ("defaults", "limits", "prices", "shutdowns")
+NOTHING = (
+    "I have no card on that. Ask me whether to fine-tune, how to prepare data, which base model or settings to take, "
+    "how to evaluate, why a run went wrong, how to deploy, or what it costs."
+)
+
+_SENTENCE = re.compile(r"(?<=[.?!])\s+(?=[A-Z`“])")
+_CODE = re.compile(r"```.*?```", re.S)
+
+
+class LookUpArgs(Args):
+    question: str
+    """the user's question"""
+    intent: Intent | None = None
+    """what kind of question it is; cards for that kind are preferred"""
+
+
+class LookUpResult(Result):
+    answer: str
+    cards: list[str]
+    """ids of the cards used, best first"""
+    sources: list[dict[str, str | None]]
+
+    def text(self) -> str:
+        return self.answer
+
+
+@dataclass(frozen=True)
+class _Sentence:
+    text: str
+    score: float
+    order: int
+
+
+def look_up(args: LookUpArgs) -> LookUpResult:
+    hits = search(args.question, k=2, intent=args.intent)
+    if not hits:
+        return LookUpResult(answer=NOTHING, cards=[], sources=[])
+    answer = _compose(args.question, hits)
+    return LookUpResult(answer=answer, cards=[hit.card.id for hit in hits], sources=references(cited(answer)))
+
+
+def _compose(question: str, hits: list[Hit]) -> str:
+    """The sentences nearest to the question and the best card's first one, then that card's next step."""
+    best = hits[0].card
+    body, step = _parts(best)
+    asked = set(words(question))
+    pool = [_Sentence(each, _near(each, asked), order) for order, each in enumerate(body)]
+    for other in hits[1:]:
+        pool += [
+            _Sentence(each, OTHER_CARD * _near(each, asked), 100 + i) for i, each in enumerate(_parts(other.card)[0])
+        ]
+    pool += [
+        _Sentence(_quoted(row), FACT * _near(row.text, asked), 200) for name in QUOTED_FACTS for row in facts(name)
+    ]
+    ranked = sorted((each for each in pool if each.score > 0), key=lambda each: (-each.score, each.order))
+    texts = [each.text for each in ranked[:4]]
+    if not texts or not _leads(ranked[0], asked):
+        texts.insert(0, body[0])
+    chosen: list[str] = []
+    for sentence in [*texts, body[0]]:
+        if sentence not in chosen and sum(len(each.split()) for each in [*chosen, sentence]) <= MOST_WORDS:
+            chosen.append(sentence)
+    return " ".join(chosen) + f"\n\n{step}"
+
+
+def _leads(sentence: _Sentence, asked: set[str]) -> bool:
+    """Whether a sentence carries enough of the question to come first: most of its rarity, and two of its words."""
+    shared = len(asked & set(words(sentence.text)))
+    return shared >= min(2, len(asked)) and sentence.score >= SURE * sum(rarity(word) for word in asked)
+
+
+def _parts(card: Card) -> tuple[list[str], str]:
+    """The sentences of a card without code, and its last paragraph, the next step."""
+    *paragraphs, step = _CODE.sub("", card.body).strip().split("\n\n")
+    sentences = [each.strip() for paragraph in paragraphs for each in _SENTENCE.split(" ".join(paragraph.split()))]
+    return [each for each in sentences if each], step
+
+
+def _near(sentence: str, asked: set[str]) -> float:
+    """The rarity of the question's words that occur, less for long sentences."""
+    found = words(sentence)
+    return sum(rarity(word) for word in asked & set(found)) / math.sqrt(max(1.0, len(found) / LEAD_WORDS))
+
+
+def _quoted(row: Fact) -> str:
+    """A fact with its source, its date where it rots, and a warning where it has expired."""
+    expired = ", expired: check it again" if row.stale() else ""
+    when = f" (read on {row.read_on.isoformat()}{expired})" if row.expires else ""
+    value = f" {row.value} {row.unit}." if row.unit and row.unit.startswith("USD") else ""
+    return f"{row.text}{value}{when} [{', '.join(row.source)}]"
+
+
+class FactsArgs(Args):
+    stale: bool = False
+    """only rows past their expiry"""
+
+
+class FactRow(BaseModel):
+    file: str
+    id: str
+    value: bool | int | float | date | str | None
+    unit: str | None
+    text: str
+    source: list[str]
+    read_on: date
+    expires: date | None
+    stale: bool
+
+
+class FactsResult(Result):
+    facts: list[FactRow]
+    sources: list[dict[str, str | None]]
+
+    def text(self) -> str:
+        old = sum(row.stale for row in self.facts)
+        lines = [f"{len(self.facts)} dated facts, {old} past their expiry."]
+        for row in self.facts:
+            mark = "EXPIRED " if row.stale else ""
+            until = row.expires.isoformat() if row.expires else "never"
+            value = f"{row.value} {row.unit or ''}".strip()
+            lines.append(f"- {mark}{row.file}/{row.id}: {value} — {row.text} [{', '.join(row.source)}] expires {until}")
+        return "\n".join(lines)
+
+
+def list_facts(args: FactsArgs) -> FactsResult:
+    rows = [
+        FactRow(
+            file=name, id=row.id, value=row.value, unit=row.unit, text=row.text, source=list(row.source),
+            read_on=row.read_on, expires=row.expires, stale=row.stale(),
+        )
+        for name in FACT_FILES
+        for row in facts(name)
+    ]  # fmt: skip
+    rows += [
+        FactRow(
+            file="models", id=row.name, value=row.parameters, unit="parameters", text=row.note,
+            source=list(row.source), read_on=row.read_on, expires=row.expires, stale=row.stale(),
+        )
+        for row in models()
+    ]  # fmt: skip
+    kept = [row for row in rows if row.stale or not args.stale]
+    return FactsResult(facts=kept, sources=references(each for row in kept for each in row.source))
+
+
+LOOK_UP = Tool(
+    name="look_up",
+    description=(
+        "An answer from the knowledge cards and dated facts, with sources: data formats, settings, methods, "
+        "evaluation, deployment, prices, shutdown dates. Call it for any question of knowledge."
+    ),
+    args=LookUpArgs,
+    result=LookUpResult,
+    run=look_up,
+    command='finetune ask "{question}"',
+)
+
+FACTS = Tool(
+    name="facts",
+    description="All dated facts (prices, limits, shutdown dates, defaults, models) with source and expiry.",
+    args=FactsArgs,
+    result=FactsResult,
+    run=list_facts,
+    command="finetune facts",
+)

@@ -1,0 +1,204 @@
+"""From prepared data to a spec: every training parameter with its reason, and the prediction."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from executor.data.prepare import Prepared, prepare
+from executor.errors import UsageError, UserError
+from executor.estimate import Rates, Shape, estimate, shape_of
+from executor.hardware import hardware
+from executor.model_cache import prepared_folder
+from executor.run_folder import RunFolder, create_run
+from executor.spec import (
+    STAGES,
+    DataSpec,
+    EvaluateSpec,
+    LoraSpec,
+    ModelSpec,
+    Reason,
+    RunKind,
+    RunSpec,
+    System,
+    TrainSpec,
+)
+from executor.template import ChatTemplate
+from knowledge.load import fact, models, number
+from tools.base_model import resolve_model
+
+CHARACTERS_PER_TOKEN = 3.6
+"""assumed where the model's tokenizer is not on this disk yet"""
+SAMPLE = 200
+UNITS = {"s": 1, "m": 60, "h": 3600}
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the user asked for; None is "you choose"."""
+
+    data: Path
+    test: Path | None = None
+    task: str | None = None
+    prompt: Path | None = None
+    base_model: str | None = None
+    budget: str | None = None
+    target: float | None = None
+    mapping: dict[str, str] | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Planned:
+    prepared: Prepared
+    spec: RunSpec
+
+    def create(self) -> RunFolder:
+        splits = {"train": self.prepared.train, "validation": self.prepared.validation, "test": self.prepared.test}
+        return create_run(self.spec, splits, self.prepared.record())
+
+
+def plan_job(kind: RunKind, wish: Wish, ratios: tuple[float, float, float] = (0.7, 0.1, 0.2)) -> Planned:
+    """Check everything that can be checked before anything is written, then choose every parameter."""
+    limit = seconds_of(wish.budget) if wish.budget else None
+    prompt = read_prompt(wish.prompt) if wish.prompt else None
+    model = resolve_model(wish.base_model)
+    data = prepare(wish.data, test=wish.test, task=wish.task, mapping=wish.mapping, seed=wish.seed, ratios=ratios)
+    lora, train, reasons = training(model, data, limit)
+    predicted = predict(model, data, lora, train)
+    if predicted and not predicted["fits"]:
+        need = predicted["memory_bytes"]["expected"] / 2**30
+        fix = "Choose a smaller base model (`finetune models --memory ...`)."
+        raise UserError(f"{model.name} needs about {need:.1f} GiB to train", predicted["device"], fix)
+    systems: tuple[System, ...] = ("zero_shot", "prompt", "few_shot") if prompt else ("zero_shot", "few_shot")
+    spec = RunSpec(
+        kind=kind,
+        stages=STAGES[kind],
+        model=model,
+        data=DataSpec(
+            path=str(wish.data.absolute()),
+            test=str(wish.test.absolute()) if wish.test else None,
+            version=data.version,
+            task=wish.task,
+            prompt=prompt,
+            kind=data.task.kind,
+            labels=data.task.labels,
+            seed=wish.seed,
+        ),
+        lora=lora,
+        train=train,
+        evaluate=evaluation(systems, wish.target, data),
+        estimate=predicted,
+        reasons=reasons,
+    )
+    return Planned(data, spec)
+
+
+def evaluation(systems: tuple[System, ...], target: float | None, data: Prepared) -> EvaluateSpec:
+    rules = ("min_useful_gain", "prompt_share_of_target", "regression_margin")
+    sources = {rule: fact("gates", rule).source[0] for rule in rules}
+    return EvaluateSpec(
+        systems=systems,
+        target=target,
+        shots=min(16, max(8, len(data.task.labels))),
+        min_useful_gain=number("gates", "min_useful_gain"),
+        prompt_share_of_target=number("gates", "prompt_share_of_target"),
+        regression_margin=number("gates", "regression_margin"),
+        sources={**sources, "detectable_difference": "miller-2024", "measured": "this-run", "target": "this-run"},
+    )
+
+
+def training(model: ModelSpec, data: Prepared, limit: float | None) -> tuple[LoraSpec, TrainSpec, dict[str, Reason]]:
+    """Parameters by model size and number of rows, from the dated defaults; `limit` is the budget in seconds."""
+    rows, device = len(data.train), hardware()
+    reasons: dict[str, Reason] = {}
+
+    def choose(field: str, row: str) -> Any:
+        known = fact("defaults", row)
+        seed = f" The seed says {known.seed}." if known.seed and known.seed != str(known.value) else ""
+        reasons[field] = Reason(reason=f"{known.reason or known.text}{seed}", source=known.source[0])
+        return known.value
+
+    small = (model.parameters or 10**12) < number("defaults", "small_model_parameters")
+    steps_by_rows = [("epochs", 500), ("epochs_to_2000", 2000), ("epochs_above", 10**12)]
+    epochs = choose("train.epochs", next(row for row, most in steps_by_rows if rows <= most))
+    batch = choose("train.batch_size", "batch_size_small" if rows < 1000 else "batch_size")
+    lora = LoraSpec(
+        r=choose("lora.r", "r"),
+        alpha=choose("lora.alpha", "alpha"),
+        dropout=choose("lora.dropout", "dropout"),
+        target_modules=choose("lora.target_modules", "target_modules"),
+    )
+    train = TrainSpec(
+        learning_rate=choose("train.learning_rate", "learning_rate_small" if small else "learning_rate"),
+        epochs=epochs,
+        steps=epochs * -(-rows // batch),
+        batch_size=batch,
+        warmup_share=choose("train.warmup_share", "warmup_ratio"),
+        weight_decay=choose("train.weight_decay", "weight_decay"),
+        max_grad_norm=choose("train.max_grad_norm", "max_grad_norm"),
+        threads=device.cores,
+        dtype="bfloat16" if device.bfloat16 else "float32",
+    )
+    predicted = predict(model, data, lora, train)
+    if limit and predicted and predicted["seconds"]["expected"] > limit:
+        share = limit / predicted["seconds"]["expected"]
+        steps = max(1, int(train.steps * share))
+        train = train.model_copy(update={"steps": steps, "epochs": round(epochs * share, 2)})
+        reasons["train.epochs"] = Reason(reason=f"cut to {share:.0%} of the default by the budget of {limit:.0f} s")
+    return lora, train, reasons
+
+
+def predict(model: ModelSpec, data: Prepared, lora: LoraSpec, train: TrainSpec) -> dict[str, Any] | None:
+    """The contract's `estimate`, or None where the model's shape is not known before it is fetched."""
+    folder = prepared_folder(model)
+    shape = shape_of(folder) or catalogue_shape(model)
+    if shape is None:
+        return None
+    device = hardware()
+    row = "cpu_bf16" if device.device == "cpu" and device.bfloat16 else device.device
+    rates = Rates(
+        flops_per_core=number("defaults", f"rate.{row}"),
+        process_bytes=number("defaults", "rate.process_bytes"),
+        low=number("defaults", "rate.low"),
+        high=number("defaults", "rate.high"),
+        source=fact("defaults", f"rate.{row}").source[0],
+    )
+    return estimate(shape, lora, train, tokens_per_row(folder, data), len(data.train), device, rates)
+
+
+def catalogue_shape(model: ModelSpec) -> Shape | None:
+    row = next((row for row in models() if row.name == model.name), None)
+    wanted = ("parameters", "layers", "hidden", "intermediate", "heads", "key_value_heads", "vocabulary")
+    found = {key: getattr(row, key) for key in wanted} if row else {}
+    return Shape(**found) if found and None not in found.values() else None
+
+
+def tokens_per_row(folder: Path, data: Prepared) -> float:
+    """Mean tokens of a training row: counted where the tokenizer is at hand, else estimated from its characters."""
+    sample = data.train[:SAMPLE]
+    if (folder / "tokenizer.json").exists():
+        template = ChatTemplate(folder)
+        return sum(template.count(row["messages"]) for row in sample) / len(sample)
+    characters = sum(len(str(m["content"])) for row in sample for m in row["messages"])
+    return characters / CHARACTERS_PER_TOKEN / len(sample)
+
+
+def seconds_of(budget: str) -> float:
+    """`90s`, `10m` or `2h` in seconds. Raises UsageError."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh])", budget.strip().lower())
+    if not match or float(match[1]) <= 0:
+        raise UsageError(f'"{budget}" is not a duration', "--budget", "Write it as 90s, 10m or 2h.")
+    return float(match[1]) * UNITS[match[2]]
+
+
+def read_prompt(path: Path) -> str:
+    try:
+        text = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"Cannot read the prompt: {error}", str(path), "Name a UTF-8 text file.") from error
+    if not text:
+        raise UserError("The prompt file is empty", str(path), "Write the system prompt into it.")
+    return text

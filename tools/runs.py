@@ -1,0 +1,162 @@
+"""Runs on disk: list, show, stop, and what a front end needs to follow one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from executor.errors import FinetuneError, Interrupted, ServiceError, UserError
+from executor.launch import follow, launch, stop
+from executor.run_folder import RunFolder, all_runs, find_run
+from tools.base import Args, Result, Tool
+
+NOT_GOOD = ("do_not_ship", "inconclusive")
+
+
+class RunsArgs(Args):
+    action: Literal["list", "show", "stop"] = "list"
+    """list every run, show one, or stop one (it saves first)"""
+    run: str | None = None
+    """name, unique beginning of the name, or path; for show and stop, the newest run if not given"""
+
+
+class RunsResult(Result):
+    runs: list[dict[str, Any]] | None = None
+    run: dict[str, Any] | None = None
+
+    def text(self) -> str:
+        if self.run is not None:
+            return show_text(self.run)
+        if not self.runs:
+            return "There are no runs in this workspace yet. Start one with `finetune go DATA`."
+        rows = [f"- `{r['name']}`: {r['state']}" + (f", {r['verdict']}" if r["verdict"] else "") for r in self.runs]
+        return "Runs, newest first:\n" + "\n".join(rows)
+
+
+def run_runs(args: RunsArgs) -> RunsResult:
+    if args.action == "list":
+        return RunsResult(runs=[brief(run) for run in all_runs()])
+    run = chosen(args.run)
+    if args.action == "stop":
+        stop(run)
+    return RunsResult(run=progress(str(run.path)))
+
+
+def chosen(name: str | None) -> RunFolder:
+    """The named run, or the newest. Raises UserError where there is none."""
+    if name:
+        return find_run(name)
+    newest = next(iter(all_runs()), None)
+    if newest is None:
+        raise UserError("There are no runs in this workspace", "", "Start one with `finetune go DATA`.")
+    return newest
+
+
+def brief(run: RunFolder) -> dict[str, Any]:
+    status, result = run.status(), run.result() or {}
+    tuned = ((result.get("scores") or {}).get("fine_tuned") or {}).get("task_accuracy") or {}
+    return {
+        "name": run.name,
+        "run": str(run.path),
+        "state": status["state"],
+        "stage": status["stage"],
+        "verdict": result.get("verdict"),
+        "task_accuracy": tuned.get("value"),
+    }
+
+
+def progress(run: str) -> dict[str, Any]:
+    """Everything a front end draws of a run: state, progress, curves, and the result once there is one."""
+    folder = find_run(run)
+    status, lines = folder.status(), folder.metrics()
+    steps = [line for line in lines if "loss" in line]
+    evaluations = [line for line in lines if "eval_loss" in line]
+    keys = ("state", "stage", "reason", "pid")
+    return {key: status.get(key) for key in keys} | {
+        "name": folder.name,
+        "path": str(folder.path),
+        "note": status.get("note"),
+        "progress": status.get("progress"),
+        "steps": [line["step"] for line in steps],
+        "loss": [line["loss"] for line in steps],
+        "eval_steps": [line["step"] for line in evaluations],
+        "eval_loss": [line["eval_loss"] for line in evaluations],
+        "seconds": steps[-1]["seconds"] if steps else None,
+        "result": folder.result(),
+    }
+
+
+def show_text(run: dict[str, Any]) -> str:
+    lines = [f"Run `{run['name']}` is {run['state']}" + (f" ({run['stage']})." if run["state"] == "running" else ".")]
+    if run["reason"]:
+        lines.append(str(run["reason"]))
+    if run["loss"]:
+        lines.append(f"Step {run['steps'][-1]}, training loss {run['loss'][-1]:.3f} (measured).")
+    if run["result"]:
+        lines.append(result_text(run["result"]))
+    return "\n\n".join(lines)
+
+
+def result_text(result: dict[str, Any]) -> str:
+    """A finished job in words: verdict or decision first, then the scores with their intervals."""
+    if not result.get("decision") and not result.get("verdict"):
+        metrics = result.get("metrics") or {}
+        loss = metrics.get("eval_loss")
+        words = f"Trained {metrics.get('steps')} steps" if metrics else "Done"
+        return words + (f"; validation loss {loss:.3f}." if loss is not None else ".")
+    lines = []
+    if result.get("verdict"):
+        lines.append(f"**Verdict: {result['verdict']}.** " + " ".join(result.get("verdict_reasons") or []))
+    elif result.get("decision"):
+        because = " ".join(b["text"] for b in result["decision"]["because"])
+        lines.append(f"**Decision: {result['decision']['approach']}, no training.** {because}")
+    for system, scores in (result.get("scores") or {}).items():
+        s = scores["task_accuracy"]
+        lines.append(f"- {system}: {s['value']:.1%} ({s['low']:.1%} to {s['high']:.1%}, n = {s['n']}, measured)")
+    if result.get("report"):
+        lines.append(f"\nReport: {result['report']}")
+    return "\n".join(lines)
+
+
+def start(run: RunFolder) -> RunFolder:
+    """Launch the run process and return at once."""
+    launch(run)
+    return run
+
+
+def wait(run: str) -> Iterator[dict[str, Any]]:
+    """The statuses of a run as they change, until it is over."""
+    return follow(find_run(run))
+
+
+def ask_to_stop(run: str) -> dict[str, Any]:
+    """Ask a run to save and stop, and wait for it."""
+    return stop(find_run(run))
+
+
+def outcome(run: str) -> dict[str, Any]:
+    """The result of a finished run. Raises the error that it ended with."""
+    folder = find_run(run)
+    status, result = folder.status(), folder.result()
+    if status["state"] == "done" and result is not None:
+        return dict(result)
+    fix = f"Resume with `finetune train --resume {folder.name}`; details are in {Path(folder.log_file).name}."
+    error = status.get("error") or {"what": status["reason"] or "the run ended early", "where": folder.name, "fix": fix}
+    kinds: dict[int, type[FinetuneError]] = {4: ServiceError, 130: Interrupted}
+    code = 130 if status["state"] == "stopped" else status.get("exit_code") or 3
+    raise kinds.get(code, UserError)(**error)
+
+
+def exit_code(result: dict[str, Any]) -> int:
+    return 1 if result.get("verdict") in NOT_GOOD else 0
+
+
+RUNS = Tool(
+    name="runs",
+    description="List the runs of this workspace, show one with its result, or stop one.",
+    args=RunsArgs,
+    result=RunsResult,
+    run=run_runs,
+    command="finetune runs",
+)
