@@ -117,6 +117,22 @@ def go(
 
 
 @app.command()
+def compare(
+    data: Annotated[str, typer.Argument(help="The file with the examples.")],
+    systems: Annotated[str, typer.Option(help="zero_shot, prompt, few_shot, fine_tuned")] = "zero_shot,few_shot",
+    test: Annotated[str | None, typer.Option(help="A file with the test rows.")] = None,
+    prompt: Annotated[str | None, typer.Option(help="A file with your own system prompt.")] = None,
+    map: Annotated[list[str] | None, typer.Option("--map", help="ROLE=COLUMN, for tables")] = None,  # noqa: A002
+    base_model: BaseModel = None,
+    json: Json = False,
+) -> None:
+    """The same sealed test rows through each approach."""
+    names = tuple(name.strip() for name in systems.split(",") if name.strip())
+    more = {"test": test, "prompt": prompt, "base_model": base_model, "mapping": cli_data.mapping(map) or None}
+    finish_job(call("compare", data=data, systems=names, **more), json)
+
+
+@app.command()
 def plan(
     data: str,
     base_model: BaseModel = None,

@@ -12,10 +12,11 @@ from executor.errors import UserError, nearest
 from executor.files import write_text
 
 Stage = Literal["prepare_model", "baselines", "decide", "train", "evaluate", "report"]
-RunKind = Literal["go", "train", "evaluate"]
+RunKind = Literal["go", "compare", "train", "evaluate"]
 System = Literal["zero_shot", "prompt", "few_shot", "fine_tuned"]
 STAGES: dict[str, tuple[Stage, ...]] = {
     "go": ("prepare_model", "baselines", "decide", "train", "evaluate", "report"),
+    "compare": ("prepare_model", "baselines", "decide", "report"),
     "train": ("prepare_model", "train", "report"),
     "evaluate": ("prepare_model", "baselines", "evaluate", "report"),
 }
@@ -99,6 +100,8 @@ class TrainSpec(Part):
     """of the frozen base; the adapter trains in float32"""
     share_prefix: bool = True
     """compute a prompt prefix common to the batch once (exact)"""
+    replay: int = Field(default=0, ge=0)
+    """rows of the base model's own answers to everyday prompts, mixed in once an epoch against forgetting"""
     evaluate_every: int = Field(default=0, ge=0)
     """steps between validation losses; 0: once an epoch"""
     checkpoint_every: int = Field(default=20, ge=1)
@@ -141,6 +144,11 @@ class RunSpec(Part):
     """the prediction made before the run, to be reconciled afterwards"""
     reasons: dict[str, Reason] = {}
     """`train.learning_rate` -> why this value"""
+
+
+def steps_per_epoch(rows: int, replay: int, batch_size: int) -> int:
+    """Optimiser steps in which every row of the task and of the replay is seen once; the two never share a batch."""
+    return -(-rows // batch_size) + -(-replay // batch_size)
 
 
 Model = TypeVar("Model", bound=BaseModel)

@@ -20,7 +20,7 @@ from executor.evaluate.regression import change
 from executor.evaluate.score import METHODS, METRICS, Scorer, make_scorer
 from executor.evaluate.shots import few_shot_messages
 from executor.evaluate.statistics import compare, interval
-from executor.evaluate.verdict import after_training, best_system, decide, verdict
+from executor.evaluate.verdict import Scores, after_training, best_system, decide, verdict
 from executor.files import read_jsonl, write_json, write_jsonl
 from executor.hardware import environment
 from executor.prepare_model import prepare_model
@@ -29,6 +29,7 @@ from executor.spec import RunSpec, Stage
 from executor.template import ChatTemplate
 from executor.train.loop import train
 from executor.train.model import add_lora, load_adapter, load_base, save_adapter
+from executor.train.replay import replay_rows
 
 SUITE_TOKENS = 32
 
@@ -76,7 +77,10 @@ def baselines(job: Job) -> dict[str, Any]:
         if not job.run.outputs(system).exists():
             model = model or job.load_base()
             answer_rows(job, model, system)
-    return {"scores": {system: scores_of(job, system) for system in job.spec.evaluate.systems}}
+    scores: Scores = {system: scores_of(job, system) for system in job.spec.evaluate.systems}
+    best = best_system(scores)
+    others = {system: score for system, score in scores.items() if system != best}
+    return {"scores": scores, "comparison": compared(job, best, best_system(others)) if others else None}
 
 
 def decide_stage(job: Job) -> dict[str, Any]:
@@ -84,7 +88,13 @@ def decide_stage(job: Job) -> dict[str, Any]:
 
 
 def train_stage(job: Job) -> dict[str, Any]:
-    model = add_lora(job.load_base(), job.spec.lora, job.spec.train.seed)
+    base = job.load_base()
+    replayed = job.run.data / "replay.jsonl"
+    if job.spec.train.replay and not replayed.exists():
+        job.say("answering the replay prompts")
+        rows = replay_rows(base, job.template, job.spec.train.replay, job.spec.evaluate.batch_size)
+        write_jsonl(replayed, rows)
+    model = add_lora(base, job.spec.lora, job.spec.train.seed)
     metrics = train(model, job.run, job.spec, job.template, job.report, job.stop)
     built = job.run.path / ".adapter"
     shutil.rmtree(built, ignore_errors=True)
@@ -105,17 +115,20 @@ def evaluate(job: Job) -> dict[str, Any]:
     base_scores = (job.run.summary("baselines") or {}).get("scores", {})
     scores = {**base_scores, "fine_tuned": scores_of(job, "fine_tuned")}
     regression = run_suites(job, model)
-    rival = best_system(base_scores)
-    compared = compare("fine_tuned", accuracy(job, "fine_tuned"), rival, accuracy(job, rival), job.scorer.binary)
+    comparison = compared(job, "fine_tuned", best_system(base_scores))
     expected = [row["messages"][-1]["content"] for row in job.run.rows("test")]
-    word, reasons = verdict(compared, scores, regression, expected, leaked_rows(job), job.spec)
+    word, reasons = verdict(comparison, scores, regression, expected, leaked_rows(job), job.spec)
     return {
         "scores": scores,
-        "comparison": compared,
+        "comparison": comparison,
         "regression": regression,
         "verdict": word,
         "verdict_reasons": reasons,
     }
+
+
+def compared(job: Job, a: str, b: str) -> dict[str, Any]:
+    return compare(a, accuracy(job, a), b, accuracy(job, b), job.scorer.binary)
 
 
 def answer_rows(job: Job, model: Any, system: str) -> None:

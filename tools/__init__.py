@@ -8,7 +8,7 @@ from tools.base import Tool
 from tools.data import DATA_TOOLS
 from tools.decide import DECIDE
 from tools.diagnose import DIAGNOSE
-from tools.jobs import EVALUATE, GO, PLAN, TRAIN
+from tools.jobs import COMPARE, EVALUATE, GO, PLAN, TRAIN
 from tools.look_up import FACTS, LOOK_UP
 from tools.models import RECOMMEND_MODELS
 from tools.runs import RUNS
@@ -21,6 +21,7 @@ TOOLS: tuple[Tool[Any, Any], ...] = (
     FACTS,
     *DATA_TOOLS,
     PLAN,
+    COMPARE,
     GO,
     TRAIN,
     EVALUATE,

@@ -14,11 +14,12 @@ from executor.data.shape import detect
 from executor.errors import UsageError, UserError
 from executor.files import read_json, read_jsonl, sha256_rows
 from executor.run_folder import RunFolder, create_run, find_run
-from executor.spec import STAGES, RunSpec, load_spec, save_spec
+from executor.spec import STAGES, RunSpec, System, load_spec, save_spec
 from tools.base import Args, Result, Tool
 from tools.planning import Planned, Wish, plan_job
 from tools.runs import start
 
+SYSTEMS: tuple[System, ...] = ("zero_shot", "prompt", "few_shot", "fine_tuned")
 TRAIN_RATIOS = (0.8, 0.1, 0.1)
 
 
@@ -107,6 +108,26 @@ def planned_text(planned: Planned) -> str:
 
 def duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
+class CompareArgs(GoArgs):
+    systems: tuple[System, ...] = ("zero_shot", "few_shot")
+    """what to measure; with fine_tuned it is the whole job"""
+
+
+def run_compare(args: CompareArgs) -> JobResult:
+    """The systems on the same sealed rows; `fine_tuned` among them makes it the whole job."""
+    asked = tuple(s for s in SYSTEMS if s in args.systems)
+    if "prompt" in asked and not args.prompt:
+        raise UsageError("The system prompt needs your prompt", "--systems", "Name its file with --prompt.")
+    baselines = tuple(s for s in asked if s != "fine_tuned")
+    if not baselines:
+        raise UsageError("Nothing to compare with", "--systems", "Name zero_shot, few_shot or prompt too.")
+    planned = plan_job("go" if "fine_tuned" in asked else "compare", wish_of(args))
+    evaluate = planned.spec.evaluate.model_copy(update={"systems": baselines})
+    planned = Planned(planned.prepared, planned.spec.model_copy(update={"evaluate": evaluate}))
+    rows = len(planned.prepared.test)
+    return launched(start(planned.create()), planned.spec, f"Measuring {', '.join(asked)} on {rows} sealed test rows.")
 
 
 class TrainArgs(Args):
@@ -245,6 +266,11 @@ TRAIN = Tool(
     name="train",
     description="Train a LoRA on a data file or a spec.yaml, or resume a run, without baselines. Returns at once.",
     args=TrainArgs, result=JobResult, run=run_train, asks_first=True, command="finetune train {data}",
+)  # fmt: skip
+COMPARE = Tool(
+    name="compare",
+    description="Measure prompting and few-shot on the same sealed rows, without training. Starts a run.",
+    args=CompareArgs, result=JobResult, run=run_compare, command="finetune compare {data}",
 )  # fmt: skip
 EVALUATE = Tool(
     name="evaluate",

@@ -24,6 +24,7 @@ from executor.spec import (
     RunSpec,
     System,
     TrainSpec,
+    steps_per_epoch,
 )
 from executor.template import ChatTemplate
 from knowledge.load import fact, models, number
@@ -66,7 +67,7 @@ def plan_job(kind: RunKind, wish: Wish, ratios: tuple[float, float, float] = (0.
     prompt = read_prompt(wish.prompt) if wish.prompt else None
     model = resolve_model(wish.base_model)
     data = prepare(wish.data, test=wish.test, task=wish.task, mapping=wish.mapping, seed=wish.seed, ratios=ratios)
-    lora, train, reasons = training(model, data, limit)
+    lora, train, reasons = training(kind, model, data, limit)
     predicted = predict(model, data, lora, train)
     if predicted and not predicted["fits"]:
         need = predicted["memory_bytes"]["expected"] / 2**30
@@ -110,7 +111,9 @@ def evaluation(systems: tuple[System, ...], target: float | None, data: Prepared
     )
 
 
-def training(model: ModelSpec, data: Prepared, limit: float | None) -> tuple[LoraSpec, TrainSpec, dict[str, Reason]]:
+def training(
+    kind: RunKind, model: ModelSpec, data: Prepared, limit: float | None
+) -> tuple[LoraSpec, TrainSpec, dict[str, Reason]]:
     """Parameters by model size and number of rows, from the dated defaults; `limit` is the budget in seconds."""
     rows, device = len(data.train), hardware()
     reasons: dict[str, Reason] = {}
@@ -125,6 +128,7 @@ def training(model: ModelSpec, data: Prepared, limit: float | None) -> tuple[Lor
     steps_by_rows = [("epochs", 500), ("epochs_to_2000", 2000), ("epochs_above", 10**12)]
     epochs = choose("train.epochs", next(row for row, most in steps_by_rows if rows <= most))
     batch = choose("train.batch_size", "batch_size_small" if rows < 1000 else "batch_size")
+    replay = choose("train.replay", "replay") if kind == "go" else 0
     lora = LoraSpec(
         r=choose("lora.r", "r"),
         alpha=choose("lora.alpha", "alpha"),
@@ -134,8 +138,9 @@ def training(model: ModelSpec, data: Prepared, limit: float | None) -> tuple[Lor
     train = TrainSpec(
         learning_rate=choose("train.learning_rate", "learning_rate_small" if small else "learning_rate"),
         epochs=epochs,
-        steps=epochs * -(-rows // batch),
+        steps=epochs * steps_per_epoch(rows, replay, batch),
         batch_size=batch,
+        replay=replay,
         warmup_share=choose("train.warmup_share", "warmup_ratio"),
         weight_decay=choose("train.weight_decay", "weight_decay"),
         max_grad_norm=choose("train.max_grad_norm", "max_grad_norm"),

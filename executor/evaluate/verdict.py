@@ -74,7 +74,7 @@ def after_training(
     confidence = {"ship": 0.9, "do_not_ship": 0.8, "inconclusive": 0.5}[verdict]
     because = [*before["because"], *(reason(text, spec, "measured") for text in reasons)]
     steps = {
-        "ship": ["Export it: finetune export RUN --to ollama -o DIR."],
+        "ship": ["The adapter folder of the run loads with peft and transformers as it is."],
         "do_not_ship": ["Keep the best measured alternative; change data or settings before training again."],
         "inconclusive": ["Collect more test rows and evaluate again: finetune evaluate RUN --data TEST."],
     }[verdict]

@@ -188,8 +188,6 @@ def again(run: RunFiles) -> Section:
         lines.append(("train again with the same settings", f"finetune train {path('spec.yaml')}"))
     if there("adapter") and there("data/test.jsonl"):
         lines.append(("score the tuned model again", f"finetune evaluate {path('')} --data {path('data/test.jsonl')}"))
-    if run.summary.get("verdict") == "ship" and there("adapter"):
-        lines.append(("deliver it", f"finetune export {path('')} --to gguf -o delivered"))
     return Section("How to run it again", (Commands(tuple(lines)) if lines else Paragraph("No spec was recorded."),))
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import torch
 
+from executor.spec import steps_per_epoch
 from executor.train.encode import Example
 
 IGNORE = -100
@@ -100,8 +101,13 @@ def epoch_order(rows: int, epoch: int, seed: int) -> list[int]:
     return order
 
 
-def batch_indices(rows: int, step: int, batch_size: int, seed: int) -> list[int]:
-    """The rows of optimiser step `step` (0-based). The last batch of an epoch may be smaller."""
-    per_epoch = -(-rows // batch_size)
-    epoch, place = divmod(step, per_epoch)
-    return epoch_order(rows, epoch, seed)[place * batch_size : (place + 1) * batch_size]
+def batch_rows(rows: int, replay: int, step: int, batch_size: int, seed: int) -> list[int]:
+    """The rows of optimiser step `step` (0-based); replayed rows are numbered behind the task's `rows`.
+
+    Task and replay never share a batch, so a task batch keeps the prompt prefix it shares. The last batch of each
+    kind in an epoch may be smaller.
+    """
+    epoch, place = divmod(step, steps_per_epoch(rows, replay, batch_size))
+    task, own = epoch_order(rows, epoch, seed), [rows + i for i in epoch_order(replay, epoch, seed + 1)]
+    batches = [o[i : i + batch_size] for o in (task, own) for i in range(0, len(o), batch_size)]
+    return batches[epoch_order(len(batches), epoch, seed + 2)[place]]

@@ -14,9 +14,9 @@ import torch
 from executor.errors import FinetuneError, Interrupted
 from executor.files import append_jsonl, read_jsonl, write_jsonl
 from executor.run_folder import RunFolder
-from executor.spec import RunSpec, TrainSpec
+from executor.spec import RunSpec, TrainSpec, steps_per_epoch
 from executor.template import ChatTemplate
-from executor.train.batch import IGNORE, Batch, batch_indices, make_batch
+from executor.train.batch import IGNORE, Batch, batch_rows, make_batch
 from executor.train.checkpoint import Progress, load_checkpoint, save_checkpoint
 from executor.train.encode import Example, encode_all
 from executor.train.model import device, trainable
@@ -42,18 +42,20 @@ def train(
     settings = spec.train
     rows = encode_all(run.rows("train"), template, settings.max_length, "train")
     held_out = encode_all(run.rows("validation"), template, settings.max_length, "validation")
+    replay = encode_all(run.rows("replay"), template, settings.max_length, "replay")
+    every_row = [*rows, *replay]
     names, optimizer = make_optimizer(model, settings)
     progress = load_checkpoint(run.checkpoints, names, optimizer)
     forget_metrics_after(run, progress.step)
-    every = settings.evaluate_every or -(-len(rows) // settings.batch_size)
+    every = settings.evaluate_every or steps_per_epoch(len(rows), len(replay), settings.batch_size)
     dtype = next(model.parameters()).dtype
     if progress.step == 0 and held_out:
         progress = evaluate_step(model, held_out, settings, run, progress, dtype)
     model.train()
     while progress.step < settings.steps:
         started = time.perf_counter()
-        indices = batch_indices(len(rows), progress.step, settings.batch_size, settings.seed)
-        batch = to_device(make_batch([rows[i] for i in indices], settings.share_prefix, dtype))
+        chosen = batch_rows(len(rows), len(replay), progress.step, settings.batch_size, settings.seed)
+        batch = to_device(make_batch([every_row[i] for i in chosen], settings.share_prefix, dtype))
         set_learning_rate(optimizer, learning_rate(settings, progress.step))
         loss, norm = optimizer_step(model, batch, optimizer, settings.max_grad_norm)
         if not (math.isfinite(loss) and math.isfinite(norm)):
