@@ -48,15 +48,17 @@ class ChatTemplate:
     """The template and tokenizer of a model folder (`tokenizer.json`, `tokenizer_config.json`, a chat template)."""
 
     def __init__(self, folder: Path) -> None:
-        """Raises UserError where the folder has no tokenizer or no chat template."""
+        """Raises UserError where the folder has no tokenizer or no chat template, or they cannot be read."""
         self.folder = folder
         try:
             self.config: dict[str, Any] = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
             self.source = self.find_source()
-        except OSError as error:
+            self.template = environment().from_string(self.source)
+        except (OSError, ValueError) as error:
             raise UserError("No tokenizer here", str(folder), "Name a folder saved by transformers.") from error
+        except TemplateError as error:
+            raise UserError(f"The chat template is not valid: {error}", str(folder), "Correct the template.") from error
         self.special = {k: text_of(v) for k, v in self.config.items() if k.endswith("_token") and v is not None}
-        self.template = environment().from_string(self.source)
 
     def find_source(self) -> str:
         file = self.folder / "chat_template.jinja"
@@ -72,7 +74,11 @@ class ChatTemplate:
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
-        return Tokenizer.from_file(str(self.folder / "tokenizer.json"))
+        try:
+            return Tokenizer.from_file(str(self.folder / "tokenizer.json"))
+        except Exception as error:  # the library raises nothing narrower
+            fix = "Save a fast tokenizer there with transformers."
+            raise UserError(f"Cannot read tokenizer.json: {error}", str(self.folder), fix) from error
 
     @cached_property
     def end_ids(self) -> set[int]:
@@ -90,7 +96,7 @@ class ChatTemplate:
             return self.template.render(
                 messages=list(messages), tools=tools, documents=None, add_generation_prompt=prompt, **self.special
             )
-        except TemplateError as error:
+        except Exception as error:  # a template is foreign code: it may raise anything
             raise UserError(f"The chat template refuses the messages: {error}", str(self.folder)) from error
 
     def encode(self, text: str) -> list[int]:
@@ -133,12 +139,20 @@ class ChatTemplate:
         if before and full.startswith(before) and full.startswith(after) and len(after) > len(before):
             return len(before), len(after)
         content = text_of(messages[index].get("content") or "").strip()
-        start = full.find(content, position) if content else -1
+        written = (content, content.rpartition("</think>")[2].strip())  # templates drop the reasoning of past turns
+        asked = max(position, shared_start(before, full))  # a reply's words may stand in the question too
+        places = ((full.find(text, place), text) for text in written if text for place in (asked, position))
+        start, text = next(((place, text) for place, text in places if place >= 0), (-1, ""))
         if start < 0:
             fix = "Check the template, or choose another base model."
             raise UserError(f"Cannot find reply {index + 1} in the rendered conversation", str(self.folder), fix)
-        end = len(after) if full.startswith(after) else start + len(content)
-        return start, max(end, start + len(content))
+        end = len(after) if full.startswith(after) else start + len(text)
+        return start, max(end, start + len(text))
+
+
+def shared_start(a: str, b: str) -> int:
+    """Length of the beginning that both texts share."""
+    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
 
 def text_of(value: Any) -> str:
@@ -154,8 +168,15 @@ def environment() -> ImmutableSandboxedEnvironment:
     return made
 
 
-def to_json(value: Any, indent: int | None = None, **_: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=indent)
+def to_json(
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    """Unlike jinja2's own filter it escapes nothing for HTML."""
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
 
 def raise_exception(message: str) -> NoReturn:

@@ -218,17 +218,16 @@ def _missing(now: Situation, approach: str) -> list[str]:
 
 def _next(now: Situation, approach: str) -> list[str]:
     """Concrete steps, first things first."""
-    compare = "`finetune compare DATA --systems"
-    measure = f"measure prompt, few-shot and base on the same test rows: {compare} zero_shot,prompt,few_shot`."
+    measure = "measure the plain prompt and few-shot on the same sealed test rows: `finetune compare DATA`."
     steps = {
         "prompt": ["write down 50 test rows with the right answers and improve the prompt against them.", measure],
         "few_shot": ["put 5 to 20 varied worked examples into the prompt.", measure],
-        "rag": [f"measure retrieval against the bare model: {compare} zero_shot,rag --documents FOLDER`.",
+        "rag": ["write 50 questions with their answers from your documents, and score the bare model on them first.",
                 "check that the right passage is among the first five before blaming the model."],
         "fine_tune": [measure, "plan a first run and read its cost: `finetune plan DATA`."],
         "rag_plus_fine_tune": [
-            f"measure retrieval alone first: {compare} few_shot,rag --documents FOLDER`.",
-            "then train on rows that contain the retrieved passages: `finetune go DATA --documents FOLDER`."],
+            "measure retrieval alone first, on questions with known answers.",
+            "then train on rows that contain the retrieved passages: `finetune go DATA`."],
         "other": ["try the other tool on 50 of your rows and keep the score as the one to beat."],
     }[approach]  # fmt: skip
     if now.evals_exist is False:

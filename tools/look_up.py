@@ -22,6 +22,9 @@ LEAD_WORDS = 25
 SURE = 0.6
 """A sentence that carries so much of the question leads the answer; otherwise the card's first sentence does."""
 
+NEAR, MOST_SENTENCES = 0.3, 6
+"""A sentence that carries less of the question than this share is not picked; the card's own order fills up."""
+
 OTHER_CARD, FACT = 0.5, 1.2
 """Factors for sentences of the second card and for dated facts, which are short and to the point."""
 
@@ -75,20 +78,30 @@ def _compose(question: str, hits: list[Hit]) -> str:
     pool = [_Sentence(each, _near(each, asked), order) for order, each in enumerate(body)]
     for other in hits[1:]:
         pool += [
-            _Sentence(each, OTHER_CARD * _near(each, asked), 100 + i) for i, each in enumerate(_parts(other.card)[0])
+            _Sentence(each, OTHER_CARD * _near(each, asked), 100 + i)
+            for i, each in enumerate(_parts(other.card)[0])
+            if len(asked & set(words(each))) >= 2
         ]
     pool += [
-        _Sentence(_quoted(row), FACT * _near(row.text, asked), 200) for name in QUOTED_FACTS for row in facts(name)
+        _Sentence(_quoted(row), FACT * _near(row.text, asked), 200)
+        for name in QUOTED_FACTS
+        for row in facts(name)
+        if len(asked & set(words(row.text))) >= 2
     ]
-    ranked = sorted((each for each in pool if each.score > 0), key=lambda each: (-each.score, each.order))
+    needed = NEAR * sum(rarity(word) for word in asked)
+    ranked = sorted((each for each in pool if each.score > needed), key=lambda each: (-each.score, each.order))
     texts = [each.text for each in ranked[:4]]
     if not texts or not _leads(ranked[0], asked):
         texts.insert(0, body[0])
     chosen: list[str] = []
-    for sentence in [*texts, body[0]]:
+    for sentence in [*texts, *body]:
         if sentence not in chosen and sum(len(each.split()) for each in [*chosen, sentence]) <= MOST_WORDS:
             chosen.append(sentence)
-    return " ".join(chosen) + f"\n\n{step}"
+        if len(chosen) == MOST_SENTENCES:
+            break
+    told = {sentence: place for place, sentence in enumerate(body)}
+    rest = sorted(chosen[1:], key=lambda sentence: told.get(sentence, len(body)))  # in the card's own order
+    return " ".join([chosen[0], *rest]) + f"\n\n{step}"
 
 
 def _leads(sentence: _Sentence, asked: set[str]) -> bool:

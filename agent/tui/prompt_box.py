@@ -13,7 +13,7 @@ from textual.widgets import TextArea
 
 class PromptBox(TextArea):
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "send", "Send", priority=True),
+        Binding("enter", "send", "Send"),
         Binding("ctrl+j,shift+enter", "newline", "New line"),
     ]
 
@@ -38,9 +38,13 @@ class PromptBox(TextArea):
         self.insert("\n")
 
     async def _on_key(self, event: events.Key) -> None:
-        if event.character == "?" and not self.text:
-            event.prevent_default()
-            event.stop()
+        """Enter is handled here, in the order of the keys: a priority binding would overtake text still queued."""
+        if event.key == "enter":
+            self.action_send()
+        elif event.character == "?" and not self.text:
             self.post_message(self.HelpWanted())
+        else:
+            await super()._on_key(event)
             return
-        await super()._on_key(event)
+        event.prevent_default()
+        event.stop()

@@ -64,8 +64,27 @@ _ANSWER_NAMES = [
     "reply",
     "completion",
     "assistant",
+    "queue",
+    "department",
+    "team",
+    "group",
+    "type",
     "priority",
 ]
+_ABOUT_NAMES = {
+    "channel",
+    "source",
+    "language",
+    "lang",
+    "date",
+    "created",
+    "status",
+    "region",
+    "country",
+    "id",
+    "split",
+}
+"""columns that say where a row comes from: an answer only where nothing else can be it"""
 _SYSTEM_NAMES = ("system", "system_prompt")
 _SAMPLE = 5000
 _LABEL_LENGTH = 60
@@ -188,7 +207,8 @@ def _column(name: str, rows: list[dict[str, Any]]) -> Column:
 
 def _table_shape(columns: list[Column], names: dict[str, str]) -> Shape:
     plain = [column for column in columns if column.plain and column.filled]
-    best = max(plain, key=_answer_rank)
+    ranked = sorted(plain, key=lambda column: _answer_rank(column, columns.index(column)), reverse=True)
+    best = ranked[0]
     answer = best if best.is_label or best.name.casefold() in _ANSWER_NAMES else None
     rest = [column for column in plain if column is not answer]
     user = max(rest, key=_user_rank) if rest else None
@@ -197,7 +217,11 @@ def _table_shape(columns: list[Column], names: dict[str, str]) -> Shape:
         return Shape("table", mapping, "It is a table, but which column holds the answer is not clear.")
     mapping = _with_system({"user": user.name, "assistant": answer.name}, names)
     kind = f"{answer.distinct} different values" if answer.is_label else "the answers"
-    return Shape("table", mapping, f'"{user.name}" holds the text and "{answer.name}" {kind}.')
+    others = [column.name for column in ranked if column.is_label and column not in (answer, user)]
+    doubt = (
+        f" Other columns with few values: {', '.join(others)}; choose with --map assistant=COLUMN." if others else ""
+    )
+    return Shape("table", mapping, f'"{user.name}" holds the text and "{answer.name}" {kind}.{doubt}')
 
 
 def _with_system(mapping: dict[str, str], names: dict[str, str]) -> dict[str, str]:
@@ -205,12 +229,15 @@ def _with_system(mapping: dict[str, str], names: dict[str, str]) -> dict[str, st
     return {**mapping, "system": system} if system else mapping
 
 
-def _answer_rank(column: Column) -> tuple[bool, bool, float, int]:
-    """A column named like an answer, then one with few short values; of several, the earlier in the list of names."""
+def _answer_rank(column: Column, position: int) -> tuple[bool, bool, bool, int, int]:
+    """A column named like an answer, then one with few short values, then one that is not about the row's origin.
+
+    Of several named ones the earlier in the list of names, of several others the one further right.
+    """
     name = column.name.casefold()
     known = name in _ANSWER_NAMES
-    place = -float(_ANSWER_NAMES.index(name)) if known else 0.0
-    return known, column.is_label, place, -column.distinct
+    place = -_ANSWER_NAMES.index(name) if known else 0
+    return known, column.is_label, name not in _ABOUT_NAMES, place, position
 
 
 def _user_rank(column: Column) -> float:

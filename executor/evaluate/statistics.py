@@ -31,8 +31,9 @@ def wilson(successes: float, n: int) -> tuple[float, float]:
 def interval(values: Sequence[float], binary: bool) -> dict[str, Any]:
     """The contract's score: value, low, high, n. Wilson for right-or-wrong values, else the bootstrap of the mean."""
     n = len(values)
+    value = sum(values) / n
     low, high = wilson(sum(values), n) if binary else bootstrap_mean(values)
-    return {"value": sum(values) / n, "low": low, "high": high, "n": n}
+    return {"value": value, "low": min(low, value), "high": max(high, value), "n": n}  # against the last bit's rounding
 
 
 def bootstrap_mean(values: Sequence[float]) -> tuple[float, float]:
