@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 from pydantic import ValidationError
 
@@ -245,9 +244,9 @@ def main() -> None:
         fault = error.errors()[0]
         option = ".".join(str(step) for step in fault["loc"])
         code = fail(UsageError(f"{option}: {fault['msg']}", "the command line", "See --help."), as_json)
-    except click.ClickException as error:
-        code = fail(UsageError(error.format_message(), "the command line", "See --help."), as_json)
-    except (KeyboardInterrupt, click.Abort):
+    except typer.TyperException as error:
+        code = fail(UsageError(str(error) or "Incomplete command", "the command line", "See --help."), as_json)
+    except (KeyboardInterrupt, typer.Abort):
         code = fail(Interrupted("Interrupted", "", "Nothing was running."), as_json)
     except BrokenPipeError:
         code = 0

@@ -9,10 +9,11 @@ import sys
 import threading
 import time
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from executor.errors import FinetuneError, Interrupted
+from executor.errors import FinetuneError, Interrupted, UserError
 from executor.files import read_json, write_json
 from executor.run_folder import RunFolder, State
 
@@ -44,7 +45,8 @@ class Monitor:
 
     def beat(self) -> None:
         while not self.over.wait(HEARTBEAT_SECONDS):
-            self.write()
+            with suppress(FinetuneError):  # a disk that is full for a moment
+                self.write()
 
     def stage(self, name: str) -> None:
         print(f"[{time.strftime('%H:%M:%S')}] {name}", flush=True)  # noqa: T201 (stdout is run.log)
@@ -52,7 +54,7 @@ class Monitor:
 
     def progress(self, done: int, total: int, unit: str) -> None:
         with self.lock:
-            self.status["progress"] = {"done": done, "total": total, "unit": unit}
+            self.status |= {"progress": {"done": done, "total": total, "unit": unit}, "note": None}
 
     def say(self, note: str) -> None:
         print(note, flush=True)  # noqa: T201 (stdout is run.log)
@@ -75,23 +77,27 @@ def main(folder: str) -> int:
     try:
         execute(run, monitor)
     except Interrupted as error:
-        monitor.finish("stopped", error.line(), error.as_json())
-        return error.exit_code
-    except FinetuneError as error:
-        full = isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.ENOSPC
-        monitor.finish("paused" if full else "failed", error.line(), error.as_json() | {"exit_code": error.exit_code})
-        return error.exit_code
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            return crashed(monitor)
-        monitor.finish(
-            "paused", f"The disk is full; free some space and resume with `finetune train --resume {run.name}`."
-        )
-        return 3
-    except Exception:
-        return crashed(monitor)
+        return ended(monitor, "stopped", error)
+    except Exception as error:
+        if disk_is_full(error):
+            fix = f"Free some space and resume with `finetune train --resume {run.name}`."
+            return ended(monitor, "paused", UserError("The disk is full", str(run.path), fix))
+        return ended(monitor, "failed", error) if isinstance(error, FinetuneError) else crashed(monitor)
     monitor.finish("done", None)
     return 0
+
+
+def ended(monitor: Monitor, state: State, error: FinetuneError) -> int:
+    monitor.finish(state, error.line(), error.as_json() | {"exit_code": error.exit_code})
+    return error.exit_code
+
+
+def disk_is_full(error: BaseException | None) -> bool:
+    """Whether `error` or what caused it says so; safetensors raises an error of its own with the number in its text."""
+    if error is None:
+        return False
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return full or f"os error {errno.ENOSPC}" in str(error) or disk_is_full(error.__cause__)
 
 
 def crashed(monitor: Monitor) -> int:
@@ -117,4 +123,6 @@ def execute(run: RunFolder, monitor: Monitor) -> None:
 
 
 if __name__ == "__main__":
+    if not sys.stdin.isatty():
+        sys.stdin.read()  # the launcher closes it once it has written its status
     sys.exit(main(sys.argv[1]))

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import IO, Any
 
 import psutil
 
 from executor.errors import UserError
+from executor.files import cannot_write
 from executor.run_folder import FINAL, RunFolder, alive
 
 POLL_SECONDS = 0.2
@@ -24,19 +26,28 @@ def launch(run: RunFolder) -> int:
     `-P` keeps the current folder off the import path, so a user's own `executor/` is never run.
     Raises UserError if this run is already running.
     """
-    status = run.status()
-    if status["state"] == "running":
-        raise UserError(f"{run.name} is already running", f"pid {status['pid']}", "Stop it first, or wait.")
-    with open(run.log_file, "ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "executor", str(run.path)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            env=child_environment(),
-        )
-    run.set_status("running", stage="start", pid=process.pid, started=psutil.Process(process.pid).create_time())
+    try:
+        with open(run.path / "spec.yaml", "rb") as held, open(run.log_file, "ab") as log:
+            fcntl.flock(held, fcntl.LOCK_EX)  # of two starts at once, the second sees the status of the first
+            status = run.status()
+            if status["state"] == "running":
+                raise UserError(f"{run.name} is already running", f"pid {status['pid']}", "Stop it first, or wait.")
+            return started(run, log)
+    except OSError as error:
+        raise cannot_write(run.log_file, error) from error
+
+
+def started(run: RunFolder, log: IO[bytes]) -> int:
+    """The pid of a new run process. It waits until its stdin is closed, so its first status never precedes ours."""
+    command = [sys.executable, "-P", "-m", "executor", str(run.path)]
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True, env=child_environment()
+    )
+    try:
+        run.set_status("running", stage="start", pid=process.pid, started=psutil.Process(process.pid).create_time())
+    finally:
+        if process.stdin:
+            process.stdin.close()
     return process.pid
 
 

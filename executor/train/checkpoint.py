@@ -48,8 +48,9 @@ def save_checkpoint(
         shutil.rmtree(final, ignore_errors=True)
         hidden.rename(final)
     except OSError as error:
-        shutil.rmtree(hidden, ignore_errors=True)
         raise cannot_write(final, error) from error
+    finally:
+        shutil.rmtree(hidden, ignore_errors=True)
     for _, old in sorted(checkpoints(folder))[:-keep]:
         shutil.rmtree(old, ignore_errors=True)
 
