@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from executor.data.rows import answer
 from executor.errors import Interrupted
 from executor.evaluate import suites
 from executor.evaluate.generate import generate, settle
@@ -52,7 +53,7 @@ class Job:
     @cached_property
     def scorer(self) -> Scorer:
         rows = self.run.rows("train") or self.run.rows("test")
-        return make_scorer(self.spec.data, [row["messages"][-1]["content"] for row in rows])
+        return make_scorer(self.spec.data, [answer(row) for row in rows])
 
     def load_base(self) -> Any:
         return load_base(self.base_folder, self.spec.train.dtype)
@@ -91,8 +92,8 @@ def train_stage(job: Job) -> dict[str, Any]:
     base = job.load_base()
     replayed = job.run.data / "replay.jsonl"
     if job.spec.train.replay and not replayed.exists():
-        job.say("answering the replay prompts")
-        rows = replay_rows(base, job.template, job.spec.train.replay, job.spec.evaluate.batch_size)
+        size = job.spec.evaluate.batch_size
+        rows = replay_rows(base, job.template, job.spec.train.replay, size, job.guard)
         write_jsonl(replayed, rows)
     model = add_lora(base, job.spec.lora, job.spec.train.seed)
     metrics = train(model, job.run, job.spec, job.template, job.report, job.stop)
@@ -116,7 +117,7 @@ def evaluate(job: Job) -> dict[str, Any]:
     scores = {**base_scores, "fine_tuned": scores_of(job, "fine_tuned")}
     regression = run_suites(job, model)
     comparison = compared(job, "fine_tuned", best_system(base_scores))
-    expected = [row["messages"][-1]["content"] for row in job.run.rows("test")]
+    expected = [answer(row) for row in job.run.rows("test")]
     word, reasons = verdict(comparison, scores, regression, expected, leaked_rows(job), job.spec)
     return {
         "scores": scores,
@@ -141,12 +142,12 @@ def answer_rows(job: Job, model: Any, system: str) -> None:
     ends, size = job.template.end_ids, job.spec.evaluate.batch_size
     answers = generate(model, prompts, ends, limit, size, lambda n: job.guard(n, len(rows), f"{system} answers"))
     if system == "fine_tuned":
-        answers = settle(model, prompts, answers, ends, limit)
+        answers = settle(model, prompts, answers, ends, limit, lambda n: job.guard(n, len(rows), "near ties"))
     seconds = (time.perf_counter() - started) / len(rows)
     outputs = [job.template.tokenizer.decode(list(a.ids)).strip() for a in answers]
     lines = []
     for prompt, row, output in zip(messages, rows, outputs, strict=True):
-        expected = row["messages"][-1]["content"]
+        expected = answer(row)
         scores = job.scorer(output, expected)
         lines.append({"prompt": prompt, "expected": expected, "output": output, "scores": scores, "seconds": seconds})
     write_jsonl(job.run.outputs(system), lines)
@@ -165,7 +166,7 @@ def system_messages(job: Job, system: str, messages: list[dict[str, Any]]) -> li
 def answer_limit(job: Job) -> int:
     """New tokens allowed: half as many again as the longest training answer, at least 32."""
     rows = job.run.rows("train") or job.run.rows("test")
-    longest = max(len(job.template.encode(row["messages"][-1]["content"])) for row in rows)
+    longest = max(len(job.template.encode(answer(row))) for row in rows)
     return max(32, int(1.5 * longest) + 8)
 
 

@@ -35,6 +35,10 @@ KINDS = {
 PLACES = ("today we saw {} by the river", "my neighbour painted a picture with {} and then went home")
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 CACHE = str(cache())
+os.environ.setdefault("GOMP_SPINCOUNT", "5000")  # as in a run process: waiting threads leave the cores to others
+os.environ.setdefault(
+    "CUDA_VISIBLE_DEVICES", ""
+)  # the same numbers on every machine; CUDA_VISIBLE_DEVICES=0 for tests marked gpu
 
 settings.register_profile("house", deadline=None)  # the cores may be busy with something else
 settings.load_profile("house")
@@ -117,6 +121,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
+    torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("model") / "tiny"
     tokenizer = make_tokenizer()
     tokenizer.save_pretrained(folder)

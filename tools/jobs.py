@@ -157,7 +157,9 @@ def resume(run: RunFolder) -> JobResult:
     """Go on at the first unfinished stage; a finished run is left as it is."""
     if run.status()["state"] == "done":
         return JobResult(run=str(run.path), status="done", summary=f"Run `{run.name}` is already done.")
-    return launched(start(run), run.spec(), "Going on where it stopped.")
+    resumed = f"Resumed run `{run.name}` at its first unfinished stage."
+    start(run)
+    return JobResult(run=str(run.path), status="running", summary=resumed, estimate=run.spec().estimate)
 
 
 def from_spec(path: Path) -> RunFolder:

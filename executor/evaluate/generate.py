@@ -99,13 +99,20 @@ def decode(
 
 
 def settle(
-    model: Any, prompts: Sequence[Sequence[int]], answers: Sequence[Answer], end_ids: set[int], max_new_tokens: int
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    answers: Sequence[Answer],
+    end_ids: set[int],
+    max_new_tokens: int,
+    report: Callable[[int], None] = lambda done: None,
 ) -> list[Answer]:
     """Answer again, one by one as plain `generate` computes them, every prompt whose answer was a near tie.
 
     After this the answers are those that anyone gets who loads the adapter with peft and transformers.
     """
-    return [
-        generate(model, [prompt], end_ids, max_new_tokens, 1)[0] if answer.margin < MARGIN else answer
-        for prompt, answer in zip(prompts, answers, strict=True)
-    ]
+    settled = list(answers)
+    for row, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
+        if answer.margin < MARGIN:
+            settled[row] = generate(model, [prompt], end_ids, max_new_tokens, 1)[0]
+        report(row + 1)
+    return settled

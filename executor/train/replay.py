@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,9 @@ def replay_prompts() -> list[str]:
     return prompts
 
 
-def replay_rows(base: Any, template: ChatTemplate, count: int, batch_size: int) -> list[dict[str, Any]]:
+def replay_rows(
+    base: Any, template: ChatTemplate, count: int, batch_size: int, report: Callable[[int, int, str], None]
+) -> list[dict[str, Any]]:
     """`count` rows of messages: bundled prompts in turn, answered greedily by `base` before it is trained.
 
     Training on a model's own answers keeps it where it is on such prompts. Where fewer answers than `count` ended by
@@ -28,7 +31,9 @@ def replay_rows(base: Any, template: ChatTemplate, count: int, batch_size: int) 
     """
     asked = [[{"role": "user", "content": prompt}] for prompt in replay_prompts()]
     ids = [template.prompt_ids(messages) for messages in asked]
-    answers = generate(base, ids, template.end_ids, LONGEST, batch_size)
+    answers = generate(
+        base, ids, template.end_ids, LONGEST, batch_size, lambda done: report(done, len(ids), "replay answers")
+    )
     rows = [
         {"messages": [*messages, {"role": "assistant", "content": text}]}
         for messages, answer in zip(asked, answers, strict=True)
