@@ -25,7 +25,8 @@ _STOP = frozenset(
         "a", "an", "and", "are", "as", "at", "be", "by", "can", "do", "does", "for", "from", "how", "i", "if", "in",
         "into", "is", "it", "my", "of", "on", "or", "our", "should", "so", "that", "the", "their", "them", "then",
         "there", "this", "to", "use", "fine", "tune", "tuning", "tuned", "fine-tune", "fine-tuned", "fine-tuning",
-        "finetune", "finetuned", "finetuning", "was", "we", "what", "when", "which", "why", "will", "with", "you", "your",
+        "finetune", "finetuned", "finetuning", "was", "we", "what", "when", "which", "why", "will", "with", "you",
+        "your",
     )
 )  # fmt: skip
 

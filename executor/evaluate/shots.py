@@ -7,6 +7,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
+from executor.data.rows import answer
+
 
 def few_shot_messages(
     prompt: list[dict[str, Any]], train: Sequence[dict[str, Any]], shots: int, seed: int
@@ -25,7 +27,7 @@ def choose(train: Sequence[dict[str, Any]], shots: int, seed: int) -> list[dict[
     shuffler.shuffle(order)
     by_answer: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in order:
-        by_answer[row["messages"][-1]["content"]].append(row)
+        by_answer[answer(row)].append(row)
     chosen: list[dict[str, Any]] = []
     depth = 0
     while len(chosen) < min(shots, len(order)):
