@@ -19,7 +19,7 @@ from executor.evaluate import suites
 from executor.evaluate.generate import generate, settle
 from executor.evaluate.regression import change
 from executor.evaluate.score import METHODS, METRICS, Scorer, make_scorer
-from executor.evaluate.shots import few_shot_messages
+from executor.evaluate.shots import choose, few_shot_messages
 from executor.evaluate.statistics import compare, interval
 from executor.evaluate.verdict import Scores, after_training, best_system, decide, verdict
 from executor.files import read_jsonl, write_json, write_jsonl
@@ -33,6 +33,8 @@ from executor.train.model import add_lora, load_adapter, load_base, save_adapter
 from executor.train.replay import replay_rows
 
 SUITE_TOKENS = 32
+SHOT_TOKENS = 3072
+"""tokens of few-shot examples at most"""
 
 
 @dataclass
@@ -54,6 +56,16 @@ class Job:
     def scorer(self) -> Scorer:
         rows = self.run.rows("train") or self.run.rows("test")
         return make_scorer(self.spec.data, [answer(row) for row in rows])
+
+    @cached_property
+    def shots(self) -> int:
+        """Few-shot examples that fit: as many as asked for, fewer where the rows are long."""
+        train, seed = self.run.rows("train"), self.spec.data.seed
+        for shots in range(self.spec.evaluate.shots, 1, -1):
+            turns = [[m for m in row["messages"] if m["role"] != "system"] for row in choose(train, shots, seed)]
+            if sum(self.template.count(messages) for messages in turns) <= SHOT_TOKENS:
+                return shots
+        return 1
 
     def load_base(self) -> Any:
         return load_base(self.base_folder, self.spec.train.dtype)
@@ -159,7 +171,7 @@ def system_messages(job: Job, system: str, messages: list[dict[str, Any]]) -> li
     if system == "prompt" and job.spec.data.prompt:
         return [{"role": "system", "content": job.spec.data.prompt}, *(m for m in prompt if m["role"] != "system")]
     if system == "few_shot":
-        return few_shot_messages(prompt, job.run.rows("train"), job.spec.evaluate.shots, job.spec.data.seed)
+        return few_shot_messages(prompt, job.run.rows("train"), job.shots, job.spec.data.seed)
     return prompt
 
 

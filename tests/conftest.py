@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
@@ -214,14 +215,20 @@ def finetune(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 
 @pytest.fixture
 def jobs_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Jobs run to their end in this process when they are started: no second start of torch."""
+    """Jobs run to their end in this process when they are started: no second start of torch; the suites are short."""
     from executor.__main__ import main
+    from executor.evaluate import suites
+
+    whole = suites.load
 
     def run_here(run: RunFolder) -> RunFolder:
-        main(str(run.path))
+        with open(run.log_file, "a", encoding="utf-8") as log, contextlib.redirect_stdout(log):
+            main(str(run.path))
         return run
 
     monkeypatch.setattr("tools.jobs.start", run_here)
+    monkeypatch.setattr("torch.set_num_threads", lambda count: None)
+    monkeypatch.setattr(suites, "load", lambda name: whole(name).model_copy(update={"items": whole(name).items[:4]}))
 
 
 def command(*words: object, home: Path, timeout: float = 120, **environment: str) -> Answer:

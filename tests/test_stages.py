@@ -53,7 +53,7 @@ def good(share: float, n: int = 200) -> dict[str, Any]:
 def test_the_run_folder_is_whole(finished: Finished) -> None:
     assert [name for name in FILES if not (finished.run.path / name).is_file()] == []
     assert list((finished.run.path / "checkpoints").iterdir())
-    hidden = [path for path in finished.run.path.rglob(".*")]
+    hidden = list(finished.run.path.rglob(".*"))
     assert hidden == [], "nothing half-written"
     assert list(finished.home.iterdir()) == [finished.home / "runs"], "and nothing beside the runs"
 

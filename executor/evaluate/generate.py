@@ -15,6 +15,9 @@ from executor.train.batch import common_prefix
 MARGIN = 0.5
 """logits; below it, the order of sums in another batch shape can change the choice (bfloat16 keeps 8 bits)"""
 
+MAX_BATCH_TOKENS = 16_384
+"""keys and values held at once, prompts and answers together; long prompts go in smaller batches"""
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -38,8 +41,10 @@ def generate(
     cache = prefix_cache(model, prompts[0][:prefix]) if prefix else None
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     answers: dict[int, Answer] = {}
-    for start in range(0, len(order), batch_size):
-        chosen = order[start : start + batch_size]
+    while len(answers) < len(order):
+        width = len(prompts[order[min(len(answers) + batch_size, len(order)) - 1]]) + max_new_tokens
+        size = max(1, min(batch_size, MAX_BATCH_TOKENS // width))
+        chosen = order[len(answers) : len(answers) + size]
         suffixes = [prompts[i][prefix:] for i in chosen]
         done = decode(model, suffixes, prefix, copy.deepcopy(cache), end_ids, max_new_tokens)
         answers |= dict(zip(chosen, done, strict=True))
