@@ -45,6 +45,10 @@ settings.register_profile("house", deadline=None)  # the cores may be busy with 
 settings.load_profile("house")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.option.reportchars += "s"  # why a test was skipped is always told
+
+
 def examples() -> list[tuple[str, str]]:
     """60 messages and their labels; no two are near-duplicates."""
     words = [(word, kind) for place in range(10) for kind, known in KINDS.items() for word in [known[place]]]
@@ -195,6 +199,12 @@ def new_run(tiny_model: Path) -> Callable[..., RunFolder]:
         return create_run(spec, {name: part for name, part in parts.items() if part}, record)
 
     return make
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    """The examples as a CSV file of this test."""
+    return write_examples(tmp_path / "things.csv")
 
 
 @pytest.fixture

@@ -10,19 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from conftest import ROOT, Answer, Finished, command, write_examples
+from conftest import ROOT, Answer, Finished, command
 
 from executor.run_folder import RunFolder, all_runs
 from tools.runs import outcome
 
 Finetune = Callable[..., Answer]
 ERROR = {"what", "where", "fix"}
-
-
-@pytest.fixture
-def table(tmp_path: Path) -> Path:
-    return write_examples(tmp_path / "things.csv")
 
 
 @pytest.fixture
@@ -90,7 +84,9 @@ def test_the_jobs_end_with_the_contracts_keys(
     trained = finetune("train", table, *base)
     assert (trained.code, trained.json["status"]) == (0, "done")
     assert trained.json.keys() >= {"run", "status", "metrics"}
-    evaluated = finetune("evaluate", trained.json["run"], "--data", table, "--json")
+    some = tmp_path / "some.csv"
+    some.write_text("".join(table.read_text(encoding="utf-8").splitlines(keepends=True)[:13]), encoding="utf-8")
+    evaluated = finetune("evaluate", trained.json["run"], "--data", some, "--json")
     assert evaluated.json.keys() >= {
         "run",
         "scores",
@@ -127,68 +123,6 @@ def test_a_finished_run_is_not_started_again(in_finished: Finished, finetune: Fi
     answer = finetune("train", "--resume", in_finished.run.path, "--detach", "--json")
     assert (answer.code, answer.json["status"]) == (0, "done")
     assert in_finished.run.status() == before
-
-
-# A plan: reasons, prediction, and a spec to train from.
-
-
-def test_a_plan_gives_each_parameter_a_reason_and_a_source(table: Path, tiny_model: Path, finetune: Finetune) -> None:
-    plan = finetune("plan", table, "--base-model", tiny_model, "--json").json
-    assert {"train.learning_rate", "train.epochs", "lora.r"} <= plan["reasons"].keys()
-    assert all(reason["reason"] and reason["source"] for reason in plan["reasons"].values())
-    estimate = plan["estimate"]
-    assert estimate.keys() == {"memory_bytes", "seconds", "cost_usd", "hosting_usd_month", "fits", "device"}
-    for figure in (estimate["memory_bytes"], estimate["seconds"]):
-        assert 0 <= figure["low"] <= figure["expected"] <= figure["high"]
-    assert estimate["memory_bytes"]["low"] > 0
-    assert estimate["fits"] is True
-    assert all_runs() == [], "a plan starts nothing"
-
-
-def test_a_plan_is_written_where_asked_and_never_over_something(
-    table: Path, tiny_model: Path, tmp_path: Path, finetune: Finetune
-) -> None:
-    words = ("plan", table, "--base-model", tiny_model, "--out", tmp_path / "spec.yaml", "--json")
-    assert finetune(*words).code == 0
-    first = (tmp_path / "spec.yaml").read_text(encoding="utf-8")
-    assert yaml.safe_load(first)["model"]["folder"] == str(tiny_model)
-    (tmp_path / "spec.yaml").write_text("mine", encoding="utf-8")
-    refused = finetune(*words)
-    assert (refused.code, "--yes" in refused.json["error"]["fix"]) == (2, True)
-    assert (tmp_path / "spec.yaml").read_text(encoding="utf-8") == "mine"
-    assert finetune(*words, "--yes").code == 0
-    assert (tmp_path / "spec.yaml").read_text(encoding="utf-8") == first
-
-
-def test_a_planned_spec_trains_on_the_same_data_or_not_at_all(
-    jobs_here: None, table: Path, tiny_model: Path, tmp_path: Path, finetune: Finetune
-) -> None:
-    spec = tmp_path / "spec.yaml"
-    finetune("plan", table, "--base-model", tiny_model, "--out", spec)
-    text = spec.read_text(encoding="utf-8").replace("steps: 18", "steps: 2")
-    spec.write_text(text, encoding="utf-8")
-    first = finetune("train", spec, "--json")
-    assert (first.code, first.json["metrics"]["steps"]) == (0, 2)
-    again = finetune("train", Path(first.json["run"]) / "spec.yaml", "--json")
-    assert again.code == 0
-    adapters = [(Path(a.json["run"]) / "adapter/adapter_model.safetensors").read_bytes() for a in (first, again)]
-    assert adapters[0] == adapters[1], "the same spec and rows give the same bytes"
-    rows = Path(again.json["run"]) / "data" / "train.jsonl"
-    rows.write_text(rows.read_text(encoding="utf-8").replace("red", "rot"), encoding="utf-8")
-    changed = finetune("train", Path(again.json["run"]) / "spec.yaml", "--json")
-    assert (changed.code, "rows changed" in changed.json["error"]["what"]) == (3, True)
-    table.write_text(table.read_text(encoding="utf-8") + "one more row of text,fruit\n", encoding="utf-8")
-    moved = finetune("train", spec, "--json")
-    assert (moved.code, "data changed" in moved.json["error"]["what"]) == (3, True)
-
-
-def test_a_budget_shortens_the_training(table: Path, finetune: Finetune, jobs_end: Any) -> None:
-    jobs_end("done", result={"verdict": None})
-    assert finetune("go", table, "--json").code == 0
-    assert finetune("go", table, "--budget", "2s", "--json").code == 0
-    short, whole = (run.spec().train for run in all_runs()[:2])
-    assert short.steps < whole.steps
-    assert short.epochs < whole.epochs
 
 
 # Exit codes of jobs.

@@ -8,11 +8,27 @@ from typing import Any
 
 import pytest
 import yaml
+from conftest import Answer
 from pydantic import ValidationError
 
-from executor.errors import UserError
-from executor.run_folder import RunFolder
-from executor.spec import STAGES, ModelSpec, RunSpec, load_spec, parse, save_spec, steps_per_epoch
+from executor.errors import UsageError, UserError
+from executor.estimate import GIB, Rates, Shape, adapter_parameters, estimate, shape_of
+from executor.hardware import Hardware
+from executor.run_folder import RunFolder, all_runs
+from executor.spec import (
+    STAGES,
+    LoraSpec,
+    ModelSpec,
+    RunSpec,
+    TrainSpec,
+    load_spec,
+    parse,
+    save_spec,
+    steps_per_epoch,
+)
+from tools.planning import Wish, plan_job, seconds_of
+
+Finetune = Callable[..., Answer]
 
 
 @pytest.fixture
@@ -136,3 +152,121 @@ def test_every_kind_of_run_has_stages_in_order() -> None:
 def test_task_and_replay_never_share_a_step() -> None:
     assert steps_per_epoch(rows=17, replay=0, batch_size=8) == 3
     assert steps_per_epoch(rows=17, replay=9, batch_size=8) == 5
+
+
+# A plan: reasons, prediction, and a spec to train from.
+
+
+def test_a_plan_gives_each_parameter_a_reason_and_a_source(table: Path, tiny_model: Path, finetune: Finetune) -> None:
+    plan = finetune("plan", table, "--base-model", tiny_model, "--json").json
+    assert {"train.learning_rate", "train.epochs", "lora.r"} <= plan["reasons"].keys()
+    assert all(reason["reason"] and reason["source"] for reason in plan["reasons"].values())
+    estimate = plan["estimate"]
+    assert estimate.keys() == {"memory_bytes", "seconds", "cost_usd", "hosting_usd_month", "fits", "device"}
+    for figure in (estimate["memory_bytes"], estimate["seconds"]):
+        assert 0 <= figure["low"] <= figure["expected"] <= figure["high"]
+    assert estimate["memory_bytes"]["low"] > 0
+    assert estimate["fits"] is True
+    assert all_runs() == [], "a plan starts nothing"
+
+
+def test_a_plan_is_written_where_asked_and_never_over_something(
+    table: Path, tiny_model: Path, tmp_path: Path, finetune: Finetune
+) -> None:
+    words = ("plan", table, "--base-model", tiny_model, "--out", tmp_path / "spec.yaml", "--json")
+    assert finetune(*words).code == 0
+    first = (tmp_path / "spec.yaml").read_text(encoding="utf-8")
+    assert yaml.safe_load(first)["model"]["folder"] == str(tiny_model)
+    (tmp_path / "spec.yaml").write_text("mine", encoding="utf-8")
+    refused = finetune(*words)
+    assert (refused.code, "--yes" in refused.json["error"]["fix"]) == (2, True)
+    assert (tmp_path / "spec.yaml").read_text(encoding="utf-8") == "mine"
+    assert finetune(*words, "--yes").code == 0
+    assert (tmp_path / "spec.yaml").read_text(encoding="utf-8") == first
+
+
+def test_a_planned_spec_trains_on_the_same_data_or_not_at_all(
+    jobs_here: None, table: Path, tiny_model: Path, tmp_path: Path, finetune: Finetune
+) -> None:
+    spec = tmp_path / "spec.yaml"
+    finetune("plan", table, "--base-model", tiny_model, "--out", spec)
+    text = spec.read_text(encoding="utf-8").replace("steps: 18", "steps: 2")
+    spec.write_text(text, encoding="utf-8")
+    first = finetune("train", spec, "--json")
+    assert (first.code, first.json["metrics"]["steps"]) == (0, 2)
+    again = finetune("train", Path(first.json["run"]) / "spec.yaml", "--json")
+    assert again.code == 0
+    adapters = [(Path(a.json["run"]) / "adapter/adapter_model.safetensors").read_bytes() for a in (first, again)]
+    assert adapters[0] == adapters[1], "the same spec and rows give the same bytes"
+    rows = Path(again.json["run"]) / "data" / "train.jsonl"
+    rows.write_text(rows.read_text(encoding="utf-8").replace("red", "rot"), encoding="utf-8")
+    changed = finetune("train", Path(again.json["run"]) / "spec.yaml", "--json")
+    assert (changed.code, "rows changed" in changed.json["error"]["what"]) == (3, True)
+    table.write_text(table.read_text(encoding="utf-8") + "one more row of text,fruit\n", encoding="utf-8")
+    moved = finetune("train", spec, "--json")
+    assert (moved.code, "data changed" in moved.json["error"]["what"]) == (3, True)
+
+
+def test_a_budget_shortens_the_training(table: Path) -> None:
+    """Predicted for the default model from the catalogue's figures: nothing is fetched for that."""
+    whole = plan_job("go", Wish(data=table)).spec
+    short = plan_job("go", Wish(data=table, budget="2s")).spec
+    ample = plan_job("go", Wish(data=table, budget="10h")).spec
+    assert short.train.steps < whole.train.steps == ample.train.steps
+    assert short.train.epochs < whole.train.epochs
+    assert short.estimate is not None
+    assert short.estimate["seconds"]["expected"] <= 2.1
+    assert "budget" in short.reasons["train.epochs"].reason
+
+
+@pytest.mark.parametrize(("written", "seconds"), [("90s", 90), ("10m", 600), ("1.5h", 5400), (" 2 M ", 120)])
+def test_a_duration_is_read(written: str, seconds: float) -> None:
+    assert seconds_of(written) == seconds
+
+
+@pytest.mark.parametrize("written", ["", "10", "ten minutes", "0s", "-5m", "1d"])
+def test_what_is_no_duration_is_wrong_usage(written: str) -> None:
+    with pytest.raises(UsageError):
+        seconds_of(written)
+
+
+# What is predicted.
+
+
+def predicted(shape: Shape, rows: int = 100, memory: int = 64 * GIB, **train: Any) -> dict[str, Any]:
+    machine = Hardware(device="cpu", name="a machine", cores=2, memory=memory, bfloat16=True)
+    rates = Rates(flops_per_core=1e11, process_bytes=5e8, low=0.5, high=2.0, source="made up for this test")
+    settings = TrainSpec(**({"steps": 100} | train))
+    return estimate(shape, LoraSpec(), settings, tokens_per_row=100, rows=rows, device=machine, rates=rates)
+
+
+def test_the_shape_is_read_from_the_model_and_its_adapter_counted(tiny_model: Path, tmp_path: Path, model: Any) -> None:
+    from executor.train.model import add_lora, trainable
+
+    shape = shape_of(tiny_model)
+    assert shape is not None
+    weights = sum(parameter.numel() for name, parameter in model.named_parameters() if "norm" not in name)
+    assert shape.parameters == weights
+    for lora in (LoraSpec(), LoraSpec(r=4, target_modules=("q_proj", "v_proj"))):
+        tuned = add_lora(model, lora, seed=0)
+        assert adapter_parameters(shape, lora) == sum(parameter.numel() for parameter in trainable(tuned))
+        model = tuned.unload()
+    assert shape_of(tmp_path) is None
+    (tmp_path / "config.json").write_text('{"hidden_size": "many"}')
+    assert shape_of(tmp_path) is None
+
+
+def test_more_work_takes_longer_and_more_memory(tiny_model: Path) -> None:
+    shape = shape_of(tiny_model)
+    assert shape is not None
+    usual = predicted(shape)
+    for figure in ("seconds", "memory_bytes"):
+        low, expected, high = (usual[figure][key] for key in ("low", "expected", "high"))
+        assert low <= expected <= high
+    large = shape.model_copy(update={"parameters": 100 * shape.parameters})
+    assert predicted(large)["seconds"]["expected"] > usual["seconds"]["expected"]
+    assert predicted(large)["memory_bytes"]["expected"] > usual["memory_bytes"]["expected"]
+    assert predicted(shape, batch_size=16)["memory_bytes"]["expected"] > usual["memory_bytes"]["expected"]
+    assert predicted(large, steps=200, rows=1000)["seconds"]["expected"] > predicted(large)["seconds"]["expected"]
+    assert usual["fits"] is True
+    assert predicted(large.model_copy(update={"parameters": 10**11}))["fits"] is False

@@ -13,6 +13,7 @@ from executor.evaluate.regression import change
 from executor.evaluate.statistics import (
     bootstrap_mean,
     compare,
+    correlation,
     detectable_difference,
     interval,
     mcnemar,
@@ -65,6 +66,13 @@ def test_newcombes_published_example() -> None:
     """Statistics in Medicine 17 (1998) 2635: 36, 12, 2, 0 of 50 pairs, method 10: 0.0569 to 0.3404."""
     difference, low, high = paired_proportions(*table(36, 12, 2, 0))
     assert (difference, low, high) == pytest.approx((0.2, 0.0569, 0.3404), abs=5e-5)
+
+
+def test_the_correlation_is_corrected_for_continuity_where_it_is_positive() -> None:
+    assert correlation(36, 12, 2, 0) == pytest.approx(-24 / math.sqrt(48 * 2 * 38 * 12))
+    assert correlation(20, 12, 2, 16) == pytest.approx((20 * 16 - 12 * 2 - 50 / 2) / math.sqrt(32 * 18 * 22 * 28))
+    assert correlation(2, 1, 1, 2) == 0.0, "the correction never turns the sign"
+    assert correlation(5, 0, 0, 0) == 0.0, "an empty margin"
 
 
 @given(PAIRS)
