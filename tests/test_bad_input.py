@@ -226,8 +226,8 @@ def test_an_unfinished_run_has_nothing_to_evaluate(
     empty.write_bytes(b"")
     runs = set((finished.home / "runs").iterdir())
     for rows in (empty, tmp_path / "missing.csv", tmp_path):
-        given = ("evaluate", finished.run.path, "--data", rows)
-        refused(finetune(*given, "--json"), finetune(*given), codes=(3,))
+        again = ("evaluate", finished.run.path, "--data", rows)
+        refused(finetune(*again, "--json"), finetune(*again), codes=(3,))
     assert set((finished.home / "runs").iterdir()) == runs
 
 

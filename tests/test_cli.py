@@ -190,14 +190,19 @@ def test_how_a_job_ended_is_the_exit_code(
 def test_ctrl_c_asks_the_run_to_stop(
     new_run: Callable[..., RunFolder], monkeypatch: pytest.MonkeyPatch, finetune: Finetune
 ) -> None:
-    run, asked = new_run(), []
+    run = new_run()
+    asked: list[str] = []
+
+    def ask(name: str) -> dict[str, str]:
+        asked.append(name)
+        return {"state": "stopped"}
 
     def interrupted(name: str) -> Any:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("tools.jobs.start", lambda run: run)
     monkeypatch.setattr("agent.follow.wait", interrupted)
-    monkeypatch.setattr("agent.follow.ask_to_stop", lambda name: asked.append(name) or {"state": "stopped"})
+    monkeypatch.setattr("agent.follow.ask_to_stop", ask)
     answer = finetune("train", "--resume", run.name, "--json")
     assert (answer.code, asked) == (130, [str(run.path)])
     assert run.name in answer.json["error"]["fix"]
