@@ -25,6 +25,7 @@ app.add_typer(cli_data.app, name="data")
 app.add_typer(runs_app, name="runs")
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+Newest = Annotated[str | None, typer.Argument(help="A run; the newest if not given.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Approve what would ask first.")]
 BaseModel = Annotated[str | None, typer.Option("--base-model", help="Catalogue name, folder or hub id.")]
 
@@ -142,9 +143,8 @@ def plan(
 ) -> None:
     """Every training parameter with its reason; memory and time before spending."""
     known_method(method)
-    if out is not None and out.exists() and not yes:
-        raise UsageError(f"{out.name} exists", str(out), "Add --yes to replace it.")
-    raise typer.Exit(emit_result(call("plan", data=data, base_model=base_model, out=str(out) if out else None), json))
+    more = {"out": str(out) if out else None, "overwrite": yes}
+    raise typer.Exit(emit_result(call("plan", data=data, base_model=base_model, **more), json))
 
 
 @app.command()
@@ -213,6 +213,7 @@ def facts(
 @runs_app.callback()
 def runs(context: typer.Context, json: Json = False) -> None:
     """List the runs of this workspace."""
+    context.obj = json  # `runs --json show` means the same as `runs show --json`
     if context.invoked_subcommand is None:
         raise typer.Exit(emit_result(call("runs", action="list"), json))
 

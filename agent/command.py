@@ -22,8 +22,17 @@ def command_line(tool: Tool[Any, Any], args: dict[str, Any]) -> str:
             if words and words[-1].startswith("--"):
                 words.pop()
             continue
-        words.append(word.format(**{field: shlex.quote(str(value)) for field, value in values.items()}))
+        words += option_words(word, values, words)
     return " ".join(words)
+
+
+def option_words(word: str, values: dict[str, Any], before: list[str]) -> list[str]:
+    """The word with its values; a mapping repeats its option for each pair, a list is joined by commas."""
+    if len(values) == 1 and isinstance(pairs := next(iter(values.values())), dict):
+        quoted = [shlex.quote(f"{key}={value}") for key, value in pairs.items()]
+        return [part for index, pair in enumerate(quoted) for part in ([before[-1], pair] if index else [pair])]
+    text = {k: ",".join(map(str, v)) if isinstance(v, list | tuple) else str(v) for k, v in values.items()}
+    return [word.format(**{field: shlex.quote(value) for field, value in text.items()})]
 
 
 def value_of(tool: Tool[Any, Any], field: str, args: dict[str, Any]) -> Any:

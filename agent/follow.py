@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from tools.base import Interrupted
+from tools.base import Interrupted, printable
 from tools.runs import ask_to_stop, outcome, wait
 
 STAGES = {
@@ -24,8 +24,14 @@ def follow(run: str, name: str) -> dict[str, Any]:
     try:
         show_bars(run) if sys.stderr.isatty() else show_lines(run)
     except KeyboardInterrupt:
-        note("Saving and stopping ...")
-        status = ask_to_stop(run)
+        note("Saving and stopping; Ctrl-C again leaves it to stop by itself ...")
+        try:
+            status = ask_to_stop(run)
+        except KeyboardInterrupt:
+            status = {"state": "running"}
+        if status["state"] == "running":
+            what = "Interrupted; the run was asked to stop and is still saving"
+            raise Interrupted(what, name, "See `finetune runs show`.") from None
         if status["state"] != "done":
             fix = f"Resume with `finetune train --resume {name}`."
             raise Interrupted("Interrupted; the work so far is kept", name, fix) from None
@@ -33,7 +39,7 @@ def follow(run: str, name: str) -> dict[str, Any]:
 
 
 def note(text: str) -> None:
-    sys.stderr.write(text + "\n")
+    sys.stderr.write(printable(text) + "\n")
     sys.stderr.flush()
 
 

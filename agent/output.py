@@ -7,13 +7,14 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from tools.base import FinetuneError, Result
+from tools.base import FinetuneError, Result, printable
 
 
 def emit(value: dict[str, Any], as_json: bool, text: Callable[[], str]) -> None:
     """`value` as the one JSON object, or `text()` for a person."""
     words = json.dumps(value, ensure_ascii=False) if as_json else text()
-    out = terminal(words) if sys.stdout.isatty() and not as_json else words
+    safe = words if as_json else printable(words)
+    out = terminal(safe) if sys.stdout.isatty() and not as_json else safe
     sys.stdout.write(out.encode("utf-8", "replace").decode("utf-8") + "\n")
     sys.stdout.flush()
 
@@ -42,5 +43,5 @@ def fail(error: FinetuneError, as_json: bool) -> int:
     if as_json:
         sys.stdout.write(json.dumps(error.as_json(), ensure_ascii=False) + "\n")
     else:
-        sys.stderr.write(f"finetune: {error.line()}\n")
+        sys.stderr.write(f"finetune: {printable(error.line())}\n")
     return error.exit_code

@@ -1,7 +1,8 @@
 """What a training will need, before anything is spent: memory and seconds with a range. Light: no torch.
 
 Formulas: memory as weights + 16 bytes for each trained parameter (value, gradient and two AdamW moments in float32)
-+ activations of 34 bytes a token, hidden unit and layer (Korthikanti 2022); time as 4 floating-point operations for
++ activations of 34 bytes a token, hidden unit and layer in 16 bit (Korthikanti 2022), half of
+it here: the frozen weights need no inputs kept; time as 4 floating-point operations for
 each parameter and token (LoRA: forward, and backward through activations but not through frozen weights).
 """
 
@@ -34,7 +35,7 @@ class Shape(BaseModel):
 
 
 class Rates(BaseModel):
-    """Measured constants of a device, from the dated facts."""
+    """Constants of a device, from the dated facts: measured, or judged where the fact says so."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -92,7 +93,7 @@ def estimate(
     batch_tokens = tokens_per_row * train.batch_size
     activations = batch_tokens * shape.layers * shape.hidden * 34 / 2 * width / 2
     memory = rates.process_bytes + width * shape.parameters + 16 * adapter_parameters(shape, lora) + activations
-    seen = min(train.steps * train.batch_size, rows * train.epochs)
+    seen = min(train.steps * train.batch_size, (rows + train.replay) * train.epochs)
     cores = device.cores if device.device == "cpu" else 1
     seconds = seen * tokens_per_row * 4 * shape.parameters / (rates.flops_per_core * cores)
     return {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,6 +19,8 @@ from executor.files import cannot_write
 from executor.run_folder import FINAL, RunFolder, alive
 
 POLL_SECONDS = 0.2
+SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|DATABASE_URL|DSN$", re.I)
+HUB_TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 
 
 def launch(run: RunFolder) -> int:
@@ -41,7 +44,12 @@ def started(run: RunFolder, log: IO[bytes]) -> int:
     """The pid of a new run process. It waits until its stdin is closed, so its first status never precedes ours."""
     command = [sys.executable, "-P", "-m", "executor", str(run.path)]
     process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True, env=child_environment()
+        command,
+        stdin=subprocess.PIPE,
+        stdout=log,
+        stderr=log,
+        start_new_session=True,
+        env=child_environment(from_hub(run)),
     )
     try:
         run.set_status("running", stage="start", pid=process.pid, started=psutil.Process(process.pid).create_time())
@@ -51,15 +59,26 @@ def started(run: RunFolder, log: IO[bytes]) -> int:
     return process.pid
 
 
-def child_environment() -> dict[str, str]:
-    """The environment without keys, which a run process does not need, and with threads that do not spin for long.
+def from_hub(run: RunFolder) -> bool:
+    """Whether the run's base model comes from the hub; a spec that is not valid is the run process's to report."""
+    try:
+        return run.spec().model.source == "hub"
+    except UserError:
+        return False
+
+
+def child_environment(hub: bool) -> dict[str, str]:
+    """The environment without what is named like a secret, offline, and with threads that do not spin for long.
+
+    Only a model that the user named on the hub lets the process reach it, with its token (`hub`).
 
     Waiting OpenMP threads that spin for as long as they do by default make a step some 25 times slower as soon as
     another busy program shares the cores; with a short spin an idle machine is just as fast.
     """
-    secret = ("_API_KEY", "_TOKEN", "_SECRET")
-    kept = {k: v for k, v in os.environ.items() if not k.endswith(secret) or k == "HF_TOKEN"}
-    return {"GOMP_SPINCOUNT": "5000"} | kept | {"TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1"}
+    tokens = HUB_TOKENS if hub else ()
+    kept = {k: v for k, v in os.environ.items() if k in tokens or not SECRET.search(k)}
+    offline = {} if hub else {"HF_HUB_OFFLINE": "1"}
+    return {"GOMP_SPINCOUNT": "5000"} | kept | {"TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1"} | offline
 
 
 def follow(run: RunFolder) -> Iterator[dict[str, Any]]:

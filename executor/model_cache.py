@@ -22,7 +22,7 @@ def prepared_folder(model: ModelSpec) -> Path:
     if model.source == "hub":
         name = f"{(model.hub_id or '').replace('/', '--')}-{model.revision or 'main'}"
     else:
-        name = f"{model.name}-{(model.sha256 or '')[:12]}"
+        name = f"{model.name.replace('/', '--')}-{(model.sha256 or '')[:12]}"
     return cache() / "models" / name
 
 

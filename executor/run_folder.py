@@ -79,7 +79,11 @@ class RunFolder:
 
     def status(self) -> dict[str, Any]:
         """The contract's status, plus `progress` and `error`. A run whose process died is read as failed."""
-        status: dict[str, Any] = read_json(self.path / "status.json")
+        try:
+            status: dict[str, Any] = read_json(self.path / "status.json")
+        except (OSError, ValueError) as error:
+            problem = f"status.json cannot be read ({error}); resume with `finetune train --resume`"
+            return {"state": "failed", "reason": problem, "stage": None, "pid": None, "heartbeat": None}
         if status["state"] == "running" and not alive(status["pid"], status.get("started")):
             status |= {"state": "failed", "reason": "the run process died; resume with `finetune train --resume`"}
         return status
@@ -156,7 +160,8 @@ def all_runs() -> list[RunFolder]:
     folder = runs_folder()
     if not folder.is_dir():
         return []
-    return [RunFolder(path) for path in sorted(folder.iterdir(), reverse=True) if (path / "status.json").exists()]
+    found = sorted(folder.iterdir(), reverse=True)
+    return [RunFolder(path) for path in found if (path / "status.json").exists() and not path.name.startswith(".")]
 
 
 def find_run(name: str) -> RunFolder:

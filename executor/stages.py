@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from executor.data.rows import answer
-from executor.errors import Interrupted
+from executor.data.rows import answer, question_key
+from executor.errors import Interrupted, UserError
 from executor.evaluate import suites
 from executor.evaluate.generate import generate, settle
 from executor.evaluate.regression import change
@@ -22,12 +22,13 @@ from executor.evaluate.score import METHODS, METRICS, Scorer, make_scorer
 from executor.evaluate.shots import choose, few_shot_messages
 from executor.evaluate.statistics import compare, interval
 from executor.evaluate.verdict import Scores, after_training, best_system, decide, verdict
-from executor.files import read_jsonl, write_json, write_jsonl
+from executor.files import read_json, read_jsonl, sha256_rows, write_json, write_jsonl
 from executor.hardware import environment
 from executor.prepare_model import prepare_model
 from executor.run_folder import RunFolder
 from executor.spec import RunSpec, Stage
 from executor.template import ChatTemplate
+from executor.train.encode import encode_all
 from executor.train.loop import train
 from executor.train.model import add_lora, load_adapter, load_base, save_adapter
 from executor.train.replay import replay_rows
@@ -79,8 +80,22 @@ class Job:
 
 
 def prepare(job: Job) -> dict[str, Any]:
+    """The base model on disk, the rows as they were sealed, and every row fit to train: before anything is measured."""
     write_json(job.run.path / "env.json", environment())
-    return {"folder": str(prepare_model(job.spec.model, job.say))}
+    check_seal(job.run)
+    folder = prepare_model(job.spec.model, job.say)
+    template = ChatTemplate(folder)
+    for split in ("train", "validation"):
+        encode_all(job.run.rows(split), template, job.spec.train.max_length, split)
+    return {"folder": str(folder)}
+
+
+def check_seal(run: RunFolder) -> None:
+    """Raises UserError where rows on disk are not those that were recorded when the run was made."""
+    for split, sealed in read_json(run.path / "data.json")["splits"].items():
+        if sha256_rows(run.rows(split)) != sealed["sha256"]:
+            fix = "A score on changed rows means nothing: start a new run from the data file."
+            raise UserError(f"The {split} rows changed since this run was made", str(run.data), fix)
 
 
 def baselines(job: Job) -> dict[str, Any]:
@@ -122,6 +137,7 @@ def train_stage(job: Job) -> dict[str, Any]:
 def evaluate(job: Job) -> dict[str, Any]:
     """The tuned model, loaded from disk as anyone would, on the same rows; then the regression suites."""
     adapter = Path(job.spec.evaluate.adapter) if job.spec.evaluate.adapter else job.run.adapter
+    check_seal(job.run)
     model = load_adapter(job.load_base(), adapter)
     if not job.run.outputs("fine_tuned").exists():
         answer_rows(job, model, "fine_tuned")
@@ -148,7 +164,7 @@ def answer_rows(job: Job, model: Any, system: str) -> None:
     """Ask one system every test row, score the answers and write `evaluation/SYSTEM.jsonl`."""
     rows = job.run.rows("test")
     messages = [system_messages(job, system, row["messages"]) for row in rows]
-    prompts = [job.template.prompt_ids(m) for m in messages]
+    prompts = [job.template.prompt_ids(m, row.get("tools")) for m, row in zip(messages, rows, strict=True)]
     limit = answer_limit(job)
     started = time.perf_counter()
     ends, size = job.template.end_ids, job.spec.evaluate.batch_size
@@ -214,15 +230,11 @@ def run_suites(job: Job, model: Any) -> dict[str, Any]:
 
 
 def leaked_rows(job: Job) -> int:
-    """Test prompts that stand, to the letter, among the rows the adapter was trained on."""
-
-    def key(row: dict[str, Any]) -> str:
-        return str(next((m["content"] for m in reversed(row["messages"]) if m["role"] == "user"), "")).strip().lower()
-
+    """Test rows whose whole question, whatever its casing and spacing, the adapter was trained on."""
     adapter = job.spec.evaluate.adapter
     trained_in = RunFolder(Path(adapter).parent) if adapter else job.run
-    trained = {key(row) for row in trained_in.rows("train")}
-    return sum(key(row) in trained for row in job.run.rows("test"))
+    trained = {question_key(row) for row in trained_in.rows("train")}
+    return sum(question_key(row) in trained for row in job.run.rows("test"))
 
 
 def report_stage(job: Job) -> dict[str, Any]:

@@ -145,11 +145,15 @@ def test_following_yields_each_status_once_and_ends(new_run: NewRun, monkeypatch
 
 
 def test_a_run_process_gets_no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("OPENAI_API_KEY", "SOME_TOKEN", "A_SECRET", "HF_TOKEN", "PLAIN"):
+    keys = ("OPENAI_API_KEY", "SOME_TOKEN", "A_SECRET", "DB_PASSWORD", "AWS_SECRET_ACCESS_KEY", "HF_TOKEN", "PLAIN")
+    for name in keys:
         monkeypatch.setenv(name, "value")
-    given = launch.child_environment()
-    assert {"HF_TOKEN", "PLAIN", "PATH"} <= given.keys()
-    assert not {"OPENAI_API_KEY", "SOME_TOKEN", "A_SECRET"} & given.keys()
+    for hub in (True, False):
+        given = launch.child_environment(hub)
+        assert {"PLAIN", "PATH"} <= given.keys()
+        assert not {"OPENAI_API_KEY", "SOME_TOKEN", "A_SECRET", "DB_PASSWORD", "AWS_SECRET_ACCESS_KEY"} & given.keys()
+        assert ("HF_TOKEN" in given) == hub
+    assert launch.child_environment(False)["HF_HUB_OFFLINE"] == "1"
 
 
 def test_the_users_own_executor_folder_is_never_run(

@@ -179,7 +179,7 @@ def test_a_plan_is_written_where_asked_and_never_over_something(
     assert yaml.safe_load(first)["model"]["folder"] == str(tiny_model)
     (tmp_path / "spec.yaml").write_text("mine", encoding="utf-8")
     refused = finetune(*words)
-    assert (refused.code, "--yes" in refused.json["error"]["fix"]) == (2, True)
+    assert (refused.code, "--yes" in refused.json["error"]["fix"]) == (3, True)
     assert (tmp_path / "spec.yaml").read_text(encoding="utf-8") == "mine"
     assert finetune(*words, "--yes").code == 0
     assert (tmp_path / "spec.yaml").read_text(encoding="utf-8") == first

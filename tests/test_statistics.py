@@ -162,7 +162,7 @@ def test_the_comparison_has_the_keys_of_the_contract() -> None:
     keys = {"a", "b", "metric", "difference", "low", "high", "p_value", "test", "n", "detectable_difference"}
     for binary in (True, False):
         found = compare("fine_tuned", [1.0, 1.0, 0.0], "few_shot", [0.0, 1.0, 0.0], binary)
-        assert found.keys() == keys
+        assert keys <= found.keys()
         assert (found["a"], found["b"], found["n"]) == ("fine_tuned", "few_shot", 3)
     assert compare("a", *table(36, 12, 2, 0)[:1], "b", table(36, 12, 2, 0)[1], True)["test"] == "exact McNemar"
 

@@ -148,7 +148,7 @@ def test_a_turn_of_weight_0_is_not_trained(template: Callable[[str], ChatTemplat
     (only,) = trained_text(template(CHATML), messages)
     assert only.startswith("two\n\nlines")
     messages[4]["weight"] = 0
-    with pytest.raises(UserError, match="no token to train"):
+    with pytest.raises(UserError, match="no token of a reply to train"):
         encode_all([{"messages": messages}], template(CHATML), 512, "train")
 
 
@@ -202,7 +202,7 @@ def test_rows_that_cannot_be_trained_are_counted_in_one_error(template: Callable
     with pytest.raises(UserError) as caught:
         encode_all([{"messages": long}, {"messages": long}, {"messages": silent}], ours, 64, "train")
     assert "2 rows are longer than max_length 64" in caught.value.what
-    assert "1 rows have no token to train" in caught.value.what
+    assert "1 rows have no token of a reply to train" in caught.value.what
 
 
 def test_a_reply_that_never_ends_is_refused(template: Callable[[str], ChatTemplate]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from executor.evaluate.statistics import compare, interval
+from executor.evaluate.statistics import compare, interval, rows_needed
 from executor.evaluate.verdict import after_training, best_system, decide, verdict
 from executor.spec import STAGES, DataSpec, EvaluateSpec, ModelSpec, RunSpec, TrainSpec
 
@@ -156,3 +156,23 @@ def test_the_decision_follows_the_verdict(word: str, approach: str) -> None:
     assert after.keys() == DECISION
     assert after["because"][-1]["text"] == "because it was measured"
     assert after["next"]
+
+
+def test_a_failed_tune_is_not_the_advice() -> None:
+    """Even where its score is the highest: without `ship` the best measured alternative is advised."""
+    scores = measured(few_shot=0.5, fine_tuned=0.9)
+    before = decide(measured(few_shot=0.5), spec())
+    for word, approach in (("do_not_ship", "few_shot"), ("inconclusive", "few_shot"), ("ship", "fine_tune")):
+        assert after_training(spec(), before, word, ["because"], scores)["approach"] == approach
+
+
+def test_the_rows_that_would_tell_come_from_the_measured_discordance() -> None:
+    tuned, base = [1.0] * 12 + [0.0] * 18, [0.0] * 12 + [1.0] * 6 + [0.0] * 12
+    compared = compare("fine_tuned", tuned, "few_shot", base, binary=True)
+    scores = {
+        "few_shot": {"task_accuracy": interval(base, True)},
+        "fine_tuned": {"task_accuracy": interval(tuned, True)},
+    }
+    word, reasons = verdict(compared, scores, KEPT, [str(i % 4) for i in range(30)], 0, spec())
+    assert word == "inconclusive"
+    assert f"about {rows_needed(0.2, 0.6)} test rows" in reasons[0]

@@ -10,9 +10,11 @@ from pydantic import BaseModel, ConfigDict
 
 from executor.errors import FinetuneError, Interrupted, ServiceError, UsageError, UserError
 from executor.home import chats_folder
+from executor.text import printable
 
 __all__ = [
     "Args", "FinetuneError", "Interrupted", "Result", "ServiceError", "Tool", "UsageError", "UserError", "chats_folder",
+    "printable",
 ]  # fmt: skip
 
 

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 from executor.errors import UserError, nearest
+from executor.estimate import shape_of
 from executor.spec import ModelSpec
 from knowledge.load import BaseModelRow, models
 
@@ -53,11 +54,13 @@ def from_folder(path: Path) -> ModelSpec:
     if not (path / "config.json").exists():
         raise UserError("Not a model folder: it has no config.json", str(path), "Name a folder saved by transformers.")
     try:
-        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
-        parameters = config.get("num_parameters")
+        json.loads((path / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"Cannot read config.json: {error}", str(path), "Save the model again.") from error
-    return ModelSpec(name=path.resolve().name, source="folder", folder=str(path.resolve()), parameters=parameters)
+    shape = shape_of(path)
+    name = re.sub(r"[^\w.-]", "-", path.resolve().name).lstrip(".-") or "model"
+    parameters = shape.parameters if shape else None
+    return ModelSpec(name=name, source="folder", folder=str(path.resolve()), parameters=parameters)
 
 
 def on_hub(hub_id: str) -> bool:

@@ -7,10 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from executor.data.convert import to_messages
-from executor.data.read import read
-from executor.data.rows import with_system
-from executor.data.shape import detect
+from executor.data.prepare import rows_to_test
 from executor.errors import UsageError, UserError
 from executor.files import read_json, read_jsonl, sha256_rows
 from executor.run_folder import RunFolder, create_run, find_run
@@ -20,6 +17,8 @@ from tools.planning import Planned, Wish, plan_job
 from tools.runs import start
 
 SYSTEMS: tuple[System, ...] = ("zero_shot", "prompt", "few_shot", "fine_tuned")
+COMPARE_OPTIONS = "--test {test} --prompt {prompt} --map {mapping} --base-model {base_model}"
+JOB_OPTIONS = COMPARE_OPTIONS + " --task {task} --budget {budget} --target {target}"
 TRAIN_RATIOS = (0.8, 0.1, 0.1)
 
 
@@ -142,11 +141,15 @@ class TrainArgs(Args):
 
 def run_train(args: TrainArgs) -> JobResult:
     if args.resume:
+        if args.base_model or args.data:
+            raise UsageError("A run goes on with its own data and model", "--resume", "Name only the run.")
         return resume(find_run(args.resume))
     if not args.data:
         raise UsageError("Nothing to train on", "finetune train", "Name a data file, a spec.yaml, or --resume RUN.")
     path = Path(args.data).expanduser()
     if path.suffix.lower() in (".yaml", ".yml"):
+        if args.base_model:
+            raise UsageError("The spec names the base model", "--base-model", "Change model in the spec itself.")
         run = from_spec(path)
         return launched(start(run), run.spec(), f"Training again from {path}.")
     planned = plan_job("train", Wish(data=path, base_model=args.base_model), TRAIN_RATIOS)
@@ -182,6 +185,7 @@ def from_spec(path: Path) -> RunFolder:
         data=Path(spec.data.path),
         test=Path(spec.data.test) if spec.data.test else None,
         task=spec.data.task,
+        mapping=spec.data.mapping,
         seed=spec.data.seed,
     )
     planned = plan_job("train", wish, TRAIN_RATIOS)
@@ -205,34 +209,26 @@ def run_evaluate(args: EvaluateArgs) -> JobResult:
         fix = f"Finish the training: `finetune train --resume {trained.name}`."
         raise UserError(f"{trained.name} has no adapter", str(trained.path), fix)
     spec = trained.spec()
-    rows = test_rows(Path(args.data).expanduser(), trained)
-    evaluate = spec.evaluate.model_copy(update={"adapter": str(trained.adapter), "target": args.target})
+    train_rows = trained.rows("train")
+    rows = rows_to_test(Path(args.data).expanduser(), train_rows, spec.data.mapping)
+    target = args.target if args.target is not None else spec.evaluate.target
+    evaluate = spec.evaluate.model_copy(update={"adapter": str(trained.adapter), "target": target})
     data = spec.data.model_copy(update={"test": str(Path(args.data).absolute())})
     spec = spec.model_copy(
         update={"kind": "evaluate", "stages": STAGES["evaluate"], "evaluate": evaluate, "data": data, "estimate": None}
     )
     record = read_json(trained.path / "data.json")
-    record["splits"]["test"] = {"rows": len(rows), "sha256": sha256_rows(rows)}
-    run = create_run(spec, {"train": trained.rows("train"), "test": rows}, record)
+    splits = {"train": train_rows, "test": rows}
+    record["splits"] = {name: {"rows": len(part), "sha256": sha256_rows(part)} for name, part in splits.items()}
+    run = create_run(spec, splits, record)
     return launched(start(run), spec, f"Evaluating {trained.name} on {len(rows)} rows of {Path(args.data).name}.")
-
-
-def test_rows(path: Path, trained: RunFolder) -> list[dict[str, Any]]:
-    """Rows of `path` as messages under the training rows' system message."""
-    table = read(path)
-    shape = detect(table)
-    converted = to_messages(table, shape)
-    if not converted.rows:
-        why = converted.rejected[0].message if converted.rejected else "it has no rows with an answer"
-        raise UserError(f"Nothing to test on: {why}", str(path), "Give rows with a question and its answer.")
-    first = trained.rows("train")[0]["messages"][0]
-    system = first["content"] if first["role"] == "system" else ""
-    return [with_system(row, system) for row in converted.rows]
 
 
 class PlanArgs(DataArgs):
     out: str | None = None
     """where to write the spec"""
+    overwrite: bool = False
+    """replace an existing file"""
 
 
 class PlanResult(Result):
@@ -250,7 +246,10 @@ def run_plan(args: PlanArgs) -> PlanResult:
     wish = Wish(data=Path(args.data).expanduser(), base_model=args.base_model, task=args.task, mapping=args.mapping)
     planned = plan_job("train", wish, TRAIN_RATIOS)
     if args.out:
-        save_spec(planned.spec, Path(args.out).expanduser())
+        out = Path(args.out).expanduser()
+        if out.exists() and not args.overwrite:
+            raise UserError(f"{out.name} exists", str(out), "Choose another name, or allow to replace it (--yes).")
+        save_spec(planned.spec, out)
     spec = planned.spec.model_dump(mode="json")
     reasons = {k: v.model_dump() for k, v in planned.spec.reasons.items()}
     return PlanResult(spec=spec, estimate=planned.spec.estimate, reasons=reasons, summary=planned_text(planned))
@@ -262,25 +261,29 @@ GO = Tool(
         "Do the whole job on a data file: measure prompting and few-shot on a sealed test set, decide, train a LoRA "
         "if it can pay, evaluate, report. Starts a run and returns at once. Call when the user wants to train."
     ),
-    args=GoArgs, result=JobResult, run=run_go, asks_first=True, command="finetune go {data} --yes",
+    args=GoArgs, result=JobResult, run=run_go, asks_first=True, command=f"finetune go {{data}} {JOB_OPTIONS}",
 )  # fmt: skip
 TRAIN = Tool(
     name="train",
     description="Train a LoRA on a data file or a spec.yaml, or resume a run, without baselines. Returns at once.",
-    args=TrainArgs, result=JobResult, run=run_train, asks_first=True, command="finetune train {data}",
+    args=TrainArgs, result=JobResult, run=run_train, asks_first=True,
+    command="finetune train {data} --resume {resume} --base-model {base_model}",
 )  # fmt: skip
 COMPARE = Tool(
     name="compare",
     description="Measure prompting and few-shot on the same sealed rows, without training. Starts a run.",
-    args=CompareArgs, result=JobResult, run=run_compare, command="finetune compare {data}",
+    args=CompareArgs, result=JobResult, run=run_compare, asks_first=True,
+    command=f"finetune compare {{data}} --systems {{systems}} {COMPARE_OPTIONS}",
 )  # fmt: skip
 EVALUATE = Tool(
     name="evaluate",
     description="Measure a trained run against its base model on the rows of a file. Starts a run, returns at once.",
-    args=EvaluateArgs, result=JobResult, run=run_evaluate, command="finetune evaluate {run} --data {data}",
+    args=EvaluateArgs, result=JobResult, run=run_evaluate, asks_first=True,
+    command="finetune evaluate {run} --data {data} --target {target}",
 )  # fmt: skip
 PLAN = Tool(
     name="plan",
     description="Every training parameter for a data file with its reason and source, and time and memory in advance.",
-    args=PlanArgs, result=PlanResult, run=run_plan, command="finetune plan {data}",
+    args=PlanArgs, result=PlanResult, run=run_plan,
+    command="finetune plan {data} --base-model {base_model} --out {out}",
 )  # fmt: skip

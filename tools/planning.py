@@ -69,7 +69,10 @@ def plan_job(kind: RunKind, wish: Wish, ratios: tuple[float, float, float] = (0.
     data = prepare(wish.data, test=wish.test, task=wish.task, mapping=wish.mapping, seed=wish.seed, ratios=ratios)
     lora, train, reasons = training(kind, model, data, limit)
     predicted = predict(model, data, lora, train)
-    if predicted and not predicted["fits"]:
+    if limit and predicted is None:
+        fix = "Leave --budget out, or train once: the model's shape is read when it is on this disk."
+        raise UserError(f"The time for {model.name} cannot be predicted yet", "--budget", fix)
+    if kind != "compare" and predicted and not predicted["fits"]:
         need = predicted["memory_bytes"]["expected"] / 2**30
         fix = "Choose a smaller base model (`finetune models --memory ...`)."
         raise UserError(f"{model.name} needs about {need:.1f} GiB to train", predicted["device"], fix)
@@ -82,6 +85,7 @@ def plan_job(kind: RunKind, wish: Wish, ratios: tuple[float, float, float] = (0.
             path=str(wish.data.absolute()),
             test=str(wish.test.absolute()) if wish.test else None,
             version=data.version,
+            mapping=wish.mapping,
             task=wish.task,
             prompt=prompt,
             kind=data.task.kind,
@@ -120,8 +124,9 @@ def training(
 
     def choose(field: str, row: str) -> Any:
         known = fact("defaults", row)
-        seed = f" The seed says {known.seed}." if known.seed and known.seed != str(known.value) else ""
-        reasons[field] = Reason(reason=f"{known.reason or known.text}{seed}", source=known.source[0])
+        plain = known.seed if known.seed not in (None, "auto", str(known.value)) else None
+        other = f" The skill that this product implements has {plain}." if plain else ""
+        reasons[field] = Reason(reason=f"{known.reason or known.text}{other}", source=known.source[0])
         return known.value
 
     small = (model.parameters or 10**12) < number("defaults", "small_model_parameters")

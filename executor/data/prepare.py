@@ -137,6 +137,16 @@ def prepare(
     )
 
 
+def rows_to_test(path: Path, trained: Sequence[Row], mapping: dict[str, str] | None) -> list[Row]:
+    """The rows of a test file as `prepare` makes them, under the training rows' system message and label spelling.
+
+    Raises UserError where the file holds no row with a question and its answer.
+    """
+    rows, _ = _test_rows(_load(path, mapping), trained)
+    lead = next((turn["content"] for turn in trained[0]["messages"] if turn["role"] == "system"), "")
+    return [with_system(row, lead) for row in rows]
+
+
 def _load(path: Path, mapping: dict[str, str] | None, inherited: dict[str, str] | None = None) -> _Loaded:
     """`mapping` is the user's; `inherited` is another file's and only fits flat rows."""
     table = read(path)

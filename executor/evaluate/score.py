@@ -24,7 +24,10 @@ class Scorer:
 
     kind: str
     labels: frozenset[str]
-    keys: frozenset[str]
+    required: frozenset[str]
+    """JSON: keys that every training answer has"""
+    allowed: frozenset[str]
+    """JSON: keys that any training answer has"""
     longest: int
     style: StyleProfile
 
@@ -43,21 +46,22 @@ class Scorer:
         }
 
     def well_formed(self, output: str) -> bool:
-        """Label: one of the labels. JSON: an object with the training answers' keys. Text: not empty, not runaway."""
+        """Label: one of the labels. JSON: an object with their keys. Text: not empty, not runaway."""
         if self.kind == "label":
             return output in self.labels
         if self.kind == "json":
             value = parse_json(output)
-            return value is not None and (not isinstance(value, dict) or set(value) <= self.keys)
+            return isinstance(value, dict) and self.required <= value.keys() <= self.allowed
         return 0 < len(output) <= 2 * self.longest
 
 
 def make_scorer(data: DataSpec, answers: Sequence[str]) -> Scorer:
     """`answers` are the training answers, at least one."""
     parsed = [parse_json(a) for a in answers] if data.kind == "json" else []
-    keys = {key for value in parsed if isinstance(value, dict) for key in value}
+    keys = [frozenset(value) for value in parsed if isinstance(value, dict)]
+    required, allowed = frozenset.intersection(*keys) if keys else frozenset(), frozenset().union(*keys)
     longest = max(len(a) for a in answers)
-    return Scorer(data.kind, frozenset(data.labels), frozenset(keys), longest, profile(list(answers)))
+    return Scorer(data.kind, frozenset(data.labels), required, allowed, longest, profile(list(answers)))
 
 
 def exact(output: str, expected: str) -> float:
@@ -66,7 +70,12 @@ def exact(output: str, expected: str) -> float:
 
 def same_json(output: str, expected: str) -> float:
     value = parse_json(output)
-    return float(value is not None and value == parse_json(expected))
+    return float(value is not None and canonical(value) == canonical(parse_json(expected)))
+
+
+def canonical(value: Any) -> str:
+    """JSON text with sorted keys: unlike Python, it tells 1 from true."""
+    return json.dumps(value, sort_keys=True)
 
 
 def chrf(output: str, expected: str) -> float:

@@ -93,16 +93,16 @@ def compare(name_a: str, a: Sequence[float], name_b: str, b: Sequence[float], bi
     if binary:
         difference, low, high = paired_proportions(a, b)
         test, p_value = "exact McNemar", mcnemar(a, b)
-        discordant = sum(x != y for x, y in zip(a, b, strict=True)) / len(a)
-        detectable: float | None = detectable_difference(len(a), max(discordant, DISCORDANT))
+        discordant: float | None = sum(x != y for x, y in zip(a, b, strict=True)) / len(a)
+        detectable: float | None = detectable_difference(len(a), discordant or DISCORDANT)
     else:
         gaps = [x - y for x, y in zip(a, b, strict=True)]
         difference, (low, high) = sum(gaps) / len(gaps), bootstrap_mean(gaps)
-        test, p_value = "paired permutation", sign_flip(a, b)
+        test, p_value, discordant = "paired permutation", sign_flip(a, b), None
         detectable = (Z + Z_POWER) * float(np.std(gaps, ddof=1)) / math.sqrt(len(gaps)) if len(gaps) > 1 else None
     return {
         "a": name_a, "b": name_b, "metric": "task_accuracy", "difference": difference, "low": low, "high": high,
-        "p_value": p_value, "test": test, "n": len(a), "detectable_difference": detectable,
+        "p_value": p_value, "test": test, "n": len(a), "detectable_difference": detectable, "discordant": discordant,
     }  # fmt: skip
 
 

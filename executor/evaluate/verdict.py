@@ -26,9 +26,11 @@ def decide(scores: Scores, spec: RunSpec) -> dict[str, Any]:
     settings = spec.evaluate
     best = best_system(scores)
     score = scores[best]["task_accuracy"]
-    measured = f"{WORDS[best]} got {percent(score)} right on {score['n']} sealed test rows with {spec.model.name}."
+    left = 1 - score["value"]
+    measured = f"{WORDS[best]} {got(score, spec)} on {score['n']} sealed test rows with {spec.model.name}."
     because = [reason(measured, spec, "measured")]
-    smallest = detectable_difference(score["n"], DISCORDANT)
+    # At most what is left can differ in the tuned model's favour. The formula is for right-or-wrong answers.
+    smallest = detectable_difference(score["n"], min(DISCORDANT, left)) if spec.data.kind != "text" else 0.0
     settled = None
     if settings.target and score["value"] >= settings.target:
         settled = f"That meets the target of {settings.target:.0%}: nothing is left for training to win."
@@ -37,19 +39,19 @@ def decide(scores: Scores, spec: RunSpec) -> dict[str, Any]:
         share = settings.prompt_share_of_target
         settled = f"That is over {share:.0%} of the target of {settings.target:.0%}: improve the prompt first."
         rule = "prompt_share_of_target"
-    elif 1 - score["value"] < settings.min_useful_gain:
+    elif left < settings.min_useful_gain:
         settled = f"Less than {settings.min_useful_gain:.0%} is left to win."
         rule = "min_useful_gain"
-    elif 1 - score["value"] < smallest:
-        settled = (
-            f"{score['n']} test rows can show a gain of {smallest:.0%} or more; only {1 - score['value']:.0%} is left."
-        )
+    elif left < smallest:
+        settled = f"{score['n']} test rows can show a gain of {smallest:.0%} or more; only {left:.0%} is left."
         rule = "detectable_difference"
     if settled:
         because.append(reason(settled, spec, rule))
         more = "Add test rows, or run again without --target, to train anyway." if rule != "min_useful_gain" else ""
         return decision(spec, APPROACH[best], 0.8, because, [n for n in (more,) if n]) | {"tune": False}
-    gap = f"{1 - score['value']:.0%} is left to win and this test can show {smallest:.0%}: a LoRA is worth measuring."
+    gap = f"{left:.0%} is left to win and this test can show {smallest:.0%}: a LoRA is worth measuring."
+    if spec.data.kind == "text":
+        gap = "Answers still differ from the expected ones: a LoRA is worth measuring."
     because.append(reason(gap, spec, "detectable_difference"))
     return decision(spec, "fine_tune", 0.6, because, ["Train and test on the same rows."]) | {"tune": True}
 
@@ -69,8 +71,8 @@ def after_training(
     spec: RunSpec, before: dict[str, Any], verdict: str, reasons: Sequence[str], scores: Scores
 ) -> dict[str, Any]:
     """The decision once the tuned model was measured too."""
-    best = best_system(scores)
-    approach = "fine_tune" if verdict == "ship" else APPROACH[best]
+    others = {system: score for system, score in scores.items() if system != "fine_tuned"}
+    approach = "fine_tune" if verdict == "ship" else APPROACH[best_system(others)]
     confidence = {"ship": 0.9, "do_not_ship": 0.8, "inconclusive": 0.5}[verdict]
     because = [*before["because"], *(reason(text, spec, "measured") for text in reasons)]
     steps = {
@@ -109,7 +111,7 @@ def verdict(
     ]
     if comparison["high"] < settings.min_useful_gain:
         stops.append(f"The gain is {gain} {against}: below the useful {settings.min_useful_gain:.0%} even at best.")
-    if spec.data.kind == "label" and tuned["high"] < common + settings.min_useful_gain:
+    if spec.data.kind == "label" and tuned["high"] < min(1.0, common + settings.min_useful_gain):
         stops.append(
             f"The tuned model ({percent(tuned)}) is no better than always answering the commonest label ({common:.0%})."
         )
@@ -124,9 +126,21 @@ def verdict(
     if not fits:
         reasons.append(f"The tuned model gets {percent(tuned)}; the target is {settings.target:.0%}.")
     if comparison["low"] <= 0:
-        wished = max(abs(comparison["difference"]), settings.min_useful_gain)
-        reasons.append(f"The gain of {gain} {against} may be chance; about {rows_needed(wished)} test rows would tell.")
+        reasons.append(f"The gain of {gain} {against} may be chance{more_rows(comparison, settings.min_useful_gain)}.")
     return "inconclusive", [*reasons, *warning]
+
+
+def more_rows(comparison: dict[str, Any], useful: float) -> str:
+    """How many rows would tell, from the measured share of rows that differ; nothing where that is not known."""
+    discordant = comparison.get("discordant")
+    if discordant is None:
+        return ""
+    needed = rows_needed(max(abs(comparison["difference"]), useful), discordant)
+    return f"; about {needed} test rows would tell" if needed > comparison["n"] else ""
+
+
+def got(score: dict[str, Any], spec: RunSpec) -> str:
+    return f"got {percent(score)} right" if spec.data.kind != "text" else f"scores {percent(score)} chrF"
 
 
 def percent(score: dict[str, Any]) -> str:

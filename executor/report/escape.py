@@ -4,21 +4,10 @@ from __future__ import annotations
 
 import html
 import re
-import unicodedata
+
+from executor.text import printable
 
 MARKDOWN = re.compile(r"([\\`*\[\]|~#!])|(?<![^\W_])_|_(?![^\W_])")
-
-
-def printable(text: str) -> str:
-    """Control characters and lone surrogates become `�`; line breaks and tabs stay.
-
-    Direction overrides are format characters (Cf): they go too, since they can make a text look like another one.
-    """
-    overrides = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
-    return "".join(
-        "\ufffd" if (unicodedata.category(each) in ("Cc", "Cs") and each not in "\n\t") or each in overrides else each
-        for each in text
-    )
 
 
 def to_html(text: str) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from executor.report.document import Block, Bullets, Commands, Figure, Origin, Paragraph, Report, Table
-from executor.report.escape import printable, to_markdown
+from executor.report.escape import to_markdown
+from executor.text import printable
 
 
 def render(report: Report) -> str:

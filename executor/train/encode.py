@@ -51,17 +51,20 @@ def ends_turn(piece: Sequence[int], end_ids: set[int]) -> int:
 def encode_all(rows: Sequence[dict[str, Any]], template: ChatTemplate, max_length: int, split: str) -> list[Example]:
     """Every row, or one UserError that counts the rows that cannot be trained as they are.
 
-    A row is refused where no token would be trained, where it is longer than `max_length` (cutting would remove the
-    answer), or where a reply does not end with an end-of-turn token (the model would never learn to stop).
+    A row is refused where no token of a reply would be trained (a template may leave out tool calls), where it is
+    longer than `max_length` (cutting would remove the answer), or where a reply does not end with an end-of-turn token
+    (the model would never learn to stop).
     """
     examples = [encode(row, template) for row in rows]
-    silent = sum(not any(e.trained) for e in examples)
+    silent = sum(
+        not any(t and i not in template.end_ids for i, t in zip(e.ids, e.trained, strict=True)) for e in examples
+    )
     long = [len(e.ids) for e in examples if len(e.ids) > max_length]
     endless = sum(any(e.trained) and e.ids[last_trained(e)] not in template.end_ids for e in examples)
     doubled = sum(doubled_start(e, template) for e in examples)
     faults = []
     if silent:
-        faults.append(f"{silent} rows have no token to train")
+        faults.append(f"{silent} rows have no token of a reply to train")
     if long:
         faults.append(f"{len(long)} rows are longer than max_length {max_length} (longest {max(long)} tokens)")
     if endless:

@@ -74,10 +74,10 @@ def train(
         report(progress.step, settings.steps, "steps")
         if held_out and (progress.step % every == 0 or progress.step == settings.steps):
             progress = evaluate_step(model, held_out, settings, run, progress, dtype)
-        last = progress.step == settings.steps
-        if last or progress.step % settings.checkpoint_every == 0 or stop():
+        last, asked_to_stop = progress.step == settings.steps, stop()
+        if last or progress.step % settings.checkpoint_every == 0 or asked_to_stop:
             save_checkpoint(run.checkpoints, names, optimizer, progress, settings.keep_checkpoints)
-        if stop() and not last:
+        if asked_to_stop and not last:
             raise Interrupted(
                 "Stopped as asked; the work so far is saved",
                 run.name,
