@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from agent import cli_data
 from agent.output import emit, emit_result, fail
-from tools.base import FinetuneError, Interrupted, UsageError
+from tools.base import FinetuneError, Interrupted, UsageError, UserError
 
 app = typer.Typer(
     name="finetune",
@@ -81,6 +81,8 @@ def ask(
     from agent.ask import ask_once, render
     from agent.settings import load_settings
 
+    if data is not None and not Path(data).expanduser().exists():
+        raise UserError(f"There is no file {data}", data, "Check the path.")
     settings = load_settings(model, base_url)
     words = sys.stdin.buffer.read().decode("utf-8", "replace") if text == "-" else text
     if not words.strip():

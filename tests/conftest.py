@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from executor.files import sha256_rows
 from executor.home import cache
 from executor.run_folder import RunFolder, create_run
 from executor.spec import STAGES, DataSpec, EvaluateSpec, LoraSpec, ModelSpec, RunSpec, TrainSpec
@@ -195,8 +196,9 @@ def new_run(tiny_model: Path) -> Callable[..., RunFolder]:
                 **({"systems": ("zero_shot", "few_shot"), "suites": ("arithmetic",)} | (evaluate or {}))
             ),
         )
-        record = {"version": spec.data.version, "splits": {}, "source": {}, "lineage": []}
-        return create_run(spec, {name: part for name, part in parts.items() if part}, record)
+        parts = {name: part for name, part in parts.items() if part}
+        sealed = {name: {"rows": len(part), "sha256": sha256_rows(part)} for name, part in parts.items()}
+        return create_run(spec, parts, {"version": spec.data.version, "splits": sealed, "source": {}, "lineage": []})
 
     return make
 

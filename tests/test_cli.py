@@ -340,3 +340,8 @@ def test_an_answer_imports_neither_torch_nor_the_window(tmp_path: Path) -> None:
     }
     assert "langchain" in loaded
     assert not heavy & loaded
+
+
+def test_a_question_about_a_missing_file_is_refused(finetune: Finetune) -> None:
+    answer = finetune("ask", "check it", "--data", "nowhere.csv", "--json")
+    assert (answer.code, answer.json["error"]["where"]) == (3, "nowhere.csv")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from executor.data.prepare import Prepared, prepare
+from executor.data.prepare import Prepared, prepare, rows_to_test
 from executor.data.rows import answer, asked
 from executor.data.similar import overlap
 from executor.data.task import Task, describe, system_prompt
@@ -222,3 +222,18 @@ def test_system_prompts() -> None:
     assert system_prompt(Task(kind="json", json_keys=("x", "y")), "mail", None).startswith("Read the mail ")
     assert system_prompt(Task(kind="text"), "mail", None) == ""
     assert system_prompt(Task(kind="text"), "mail", " Be kind. ") == "Be kind."
+
+
+def test_a_later_test_file_is_prepared_as_the_run_was(tmp_path: Path) -> None:
+    """The same system message and label spelling, and nothing behind the last reply: no answer in a prompt."""
+    lead = {"role": "system", "content": "Sort it."}
+    trained = [
+        {"messages": [lead, {"role": "user", "content": f"text {i}"}, {"role": "assistant", "content": label}]}
+        for i, label in enumerate(["order_status", "refund"] * 6)
+    ]
+    told = [{"role": "user", "content": "where is it"}, {"role": "assistant", "content": " Order Status"}]
+    rows = [{"messages": [*told, {"role": "user", "content": "thanks"}]}]
+    file = tmp_path / "later.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    (row,) = rows_to_test(file, trained, None)
+    assert [turn["content"] for turn in row["messages"]] == ["Sort it.", "where is it", "order_status"]
