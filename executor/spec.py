@@ -122,7 +122,7 @@ class EvaluateSpec(Part):
     """the task accuracy the user needs"""
     shots: int = Field(default=8, ge=1)
     """examples in the few-shot prompt"""
-    batch_size: int = Field(default=32, ge=1)
+    batch_size: int = Field(default=64, ge=1)
     min_useful_gain: float = Field(default=0.05, ge=0, lt=1)
     prompt_share_of_target: float = Field(default=0.8, gt=0, le=1)
     regression_margin: float = Field(default=0.10, gt=0, lt=1)

@@ -13,7 +13,6 @@ from conftest import KINDS, SYSTEM, Finished, chat_rows
 
 from executor import stages
 from executor.__main__ import main
-from executor.errors import UserError
 from executor.evaluate.score import make_scorer
 from executor.evaluate.shots import choose, few_shot_messages
 from executor.evaluate.statistics import interval
@@ -332,27 +331,3 @@ def test_shots_stand_between_the_system_message_and_the_question() -> None:
     messages = few_shot_messages(prompt, chat_rows()[:40], shots=3, seed=0)
     assert [m["role"] for m in messages] == ["system", *["user", "assistant"] * 3, "user"]
     assert (messages[0], messages[-1]) == (prompt[0], prompt[-1])
-
-
-def test_rows_that_changed_after_the_seal_are_not_scored(new_run: NewRun) -> None:
-    run = new_run("go")
-    stages.check_seal(run)
-    file = run.data / "test.jsonl"
-    file.write_text(file.read_text(encoding="utf-8").replace("user", "user", 1) + "{}\n", encoding="utf-8")
-    with pytest.raises(UserError, match="test rows changed"):
-        stages.check_seal(run)
-
-
-def test_a_leak_is_the_whole_question_not_its_last_words(new_run: NewRun) -> None:
-    def talk(*texts: str) -> dict[str, Any]:
-        roles = ("user", "assistant") * len(texts)
-        return {"messages": [{"role": r, "content": t} for r, t in zip(roles, texts, strict=False)]}
-
-    rows = [*chat_rows()[:48], talk("Is it red?", "Shall I look?", "Yes please", "It is.")]
-    rows[0] = talk("Is it late?", "Shall I check?", "Yes please", "It is late.")
-    run = new_run("go", rows)
-    job = stages.Job(run, run.spec(), lambda *_: None, lambda _: None, lambda: False)
-    assert stages.leaked_rows(job) == 0
-    again = new_run("go", [*rows[:48], talk("is it LATE?", "Shall I check?", "yes  please", "No.")])
-    job = stages.Job(again, again.spec(), lambda *_: None, lambda _: None, lambda: False)
-    assert stages.leaked_rows(job) == 1
