@@ -88,7 +88,7 @@ async def test_an_order_with_a_file_is_planned_and_run(order: str) -> None:
 @pytest.mark.parametrize(
     ("text", "first"),
     [
-        ("GPT-4 is too expensive at our volume. Worth fine-tuning a small model?", "decide"),
+        ("The big model costs us a fortune each month. Should we tune a little one instead?", "decide"),
         ("Our replies break the format. Do we need to train a model?", "decide"),
         ("The training loss is NaN after ten steps", "diagnose"),
     ],
