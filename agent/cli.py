@@ -221,19 +221,15 @@ def runs(context: typer.Context, json: Json = False) -> None:
 
 
 @runs_app.command()
-def show(
-    run: Annotated[str | None, typer.Argument(help="The newest if not given.")] = None, json: Json = False
-) -> None:
+def show(context: typer.Context, run: Newest = None, json: Json = False) -> None:
     """One run: its state, curves and result."""
-    raise typer.Exit(emit_result(call("runs", action="show", run=run), json))
+    raise typer.Exit(emit_result(call("runs", action="show", run=run), json or context.obj))
 
 
 @runs_app.command()
-def stop(
-    run: Annotated[str | None, typer.Argument(help="The newest if not given.")] = None, json: Json = False
-) -> None:
+def stop(context: typer.Context, run: Newest = None, json: Json = False) -> None:
     """Ask a run to save and stop."""
-    raise typer.Exit(emit_result(call("runs", action="stop", run=run), json))
+    raise typer.Exit(emit_result(call("runs", action="stop", run=run), json or context.obj))
 
 
 def main() -> None:

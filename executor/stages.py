@@ -80,12 +80,12 @@ class Job:
 
 
 def prepare(job: Job) -> dict[str, Any]:
-    """The base model on disk, the rows as they were sealed, and every row fit to train: before anything is measured."""
+    """The base model, the rows as they were sealed, and those to be trained fit for it: before anything is measured."""
     write_json(job.run.path / "env.json", environment())
     check_seal(job.run)
     folder = prepare_model(job.spec.model, job.say)
     template = ChatTemplate(folder)
-    for split in ("train", "validation"):
+    for split in ("train", "validation") if "train" in job.spec.stages else ():
         encode_all(job.run.rows(split), template, job.spec.train.max_length, split)
     return {"folder": str(folder)}
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import psutil
 import pytest
-from conftest import chat_rows
+from conftest import Answer, chat_rows
 
 from executor import launch
 from executor.errors import UserError
@@ -193,3 +193,13 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(write: Callable[[Pa
         write(path)
     assert path.read_text(encoding="utf-8") == "old"
     assert list(tmp_path.glob("*file*")) == [path]
+
+
+def test_json_before_and_after_the_subcommand_mean_the_same(
+    new_run: Callable[..., RunFolder], finetune: Callable[..., Answer]
+) -> None:
+    run = new_run()
+    after = finetune("runs", "show", run.name, "--json").json
+    before = finetune("runs", "--json", "show", run.name).json
+    assert before == after
+    assert before["run"]["name"] == run.name

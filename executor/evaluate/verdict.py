@@ -49,10 +49,12 @@ def decide(scores: Scores, spec: RunSpec) -> dict[str, Any]:
         because.append(reason(settled, spec, rule))
         more = "Add test rows, or run again without --target, to train anyway." if rule != "min_useful_gain" else ""
         return decision(spec, APPROACH[best], 0.8, because, [n for n in (more,) if n]) | {"tune": False}
-    gap = f"{left:.0%} is left to win and this test can show {smallest:.0%}: a LoRA is worth measuring."
     if spec.data.kind == "text":
-        gap = "Answers still differ from the expected ones: a LoRA is worth measuring."
-    because.append(reason(gap, spec, "detectable_difference"))
+        gap, rule = "Answers still differ from the expected ones: a LoRA is worth measuring.", "measured"
+    else:
+        gap = f"{left:.0%} is left to win and this test can show {smallest:.0%}: a LoRA is worth measuring."
+        rule = "detectable_difference"
+    because.append(reason(gap, spec, rule))
     return decision(spec, "fine_tune", 0.6, because, ["Train and test on the same rows."]) | {"tune": True}
 
 
