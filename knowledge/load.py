@@ -13,8 +13,14 @@ import yaml
 from pydantic import BaseModel, ConfigDict
 
 FOLDER = Path(__file__).parent
-FACT_FILES = ("gates", "rules", "defaults", "prices", "limits", "shutdowns", "gpus")
+FACT_FILES = (
+    "gates", "rules", "defaults", "prices", "limits", "shutdowns", "gpus",
+    "peft", "transformers", "trl", "toolkits", "hosted", "serving", "research", "families",
+)  # fmt: skip
 """The files of `facts/` whose rows are `Fact`s."""
+
+UNASKED_FILES = ("gates", "rules", "gpus")
+"""Those that feed arithmetic and decisions, and answer no question in their own words."""
 
 CITATION = re.compile(r"\[([a-z0-9][a-z0-9.-]*(?:, [a-z0-9][a-z0-9.-]*)*)\]")
 """A citation in a card: one source id or several, in square brackets."""
@@ -63,9 +69,13 @@ class Dated(_Row):
 
 class Fact(Dated):
     id: str
-    value: bool | int | float | date | str
+    value: bool | int | float | date | str | None = None
+    """None: the text says all there is."""
     unit: str | None = None
     text: str
+    """A whole answer in one to three sentences."""
+    asks: tuple[str, ...] = ()
+    """Other ways to ask for it; searched, never shown."""
     reason: str | None = None
     seed: str | None = None
     """What the seed document says, where that is different or worth comparing."""
@@ -110,12 +120,26 @@ class BaseModelRow(Dated):
     sources: tuple[ModelSource, ...]
 
 
+class Affected(_Row):
+    """Versions of a package that have a bug."""
+
+    package: str
+    since: str | None = None
+    """the first version that has it; None: from the beginning, or not known"""
+    fixed_in: str | None = None
+    """the first version without it; None: none yet"""
+
+
 class Cause(Dated):
     id: str
     cause_class: CauseClass
     cause: str
     signals: tuple[tuple[str, float], ...]
     """(regular expression, weight), matched without case"""
+    symptoms: tuple[str, ...] = ()
+    """how people describe it, in our own words; searched, never shown"""
+    affected: tuple[Affected, ...] = ()
+    """where the cause is a bug of certain versions"""
     evidence: str
     check: str
     fix: str
@@ -151,8 +175,14 @@ def cited(text: str) -> list[str]:
 
 @cache
 def sources() -> dict[str, Source]:
-    rows = _yaml(FOLDER / "sources.yaml")
-    return {key: Source(id=key, **row) for key, row in rows.items()}
+    """All of `sources/*.yaml` by id. ValueError where two files name the same id."""
+    found: dict[str, Source] = {}
+    for path in sorted((FOLDER / "sources").glob("*.yaml")):
+        for key, row in _yaml(path).items():
+            if key in found:
+                raise ValueError(f"{path.name}: the source {key} is named twice")
+            found[key] = Source(id=key, **row)
+    return found
 
 
 @cache
@@ -182,7 +212,9 @@ def models() -> tuple[BaseModelRow, ...]:
 
 @cache
 def causes() -> tuple[Cause, ...]:
-    return _rows("causes", Cause)
+    """The rows of `facts/causes/*.yaml`, file by file."""
+    paths = sorted((FOLDER / "facts" / "causes").glob("*.yaml"))
+    return tuple(row for path in paths for row in _rows(f"causes/{path.stem}", Cause))
 
 
 @cache
