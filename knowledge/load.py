@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import date
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+import Stemmer
 import yaml
 from pydantic import BaseModel, ConfigDict
 
@@ -19,8 +21,8 @@ FACT_FILES = (
 )  # fmt: skip
 """The files of `facts/` whose rows are `Fact`s."""
 
-UNASKED_FILES = ("gates", "rules", "gpus")
-"""Those that feed arithmetic and decisions, and answer no question in their own words."""
+ASKED_FILES = tuple(name for name in FACT_FILES if name not in ("gates", "rules", "gpus"))
+"""Those that answer questions in their own words; the others feed arithmetic and decisions."""
 
 CITATION = re.compile(r"\[([a-z0-9][a-z0-9.-]*(?:, [a-z0-9][a-z0-9.-]*)*)\]")
 """A citation in a card: one source id or several, in square brackets."""
@@ -153,6 +155,17 @@ class Sign(_Row):
     patterns: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Vocabulary:
+    """How words are read in a search; the data of `words.yaml`."""
+
+    stop: frozenset[str]
+    phrases: tuple[tuple[re.Pattern[str], str], ...]
+    same: dict[str, str]
+    """a stem, and the one it is read as"""
+    subjects: dict[str, re.Pattern[str]]
+
+
 class Card(_Row):
     id: str
     title: str
@@ -225,6 +238,18 @@ def signs() -> tuple[Sign, ...]:
 @cache
 def cards() -> tuple[Card, ...]:
     return tuple(read_card(path) for path in sorted((FOLDER / "cards").glob("*.md")))
+
+
+@cache
+def vocabulary() -> Vocabulary:
+    data = _yaml(FOLDER / "words.yaml")
+    stem = Stemmer.Stemmer("english").stemWord
+    return Vocabulary(
+        stop=frozenset(data["stop"]),
+        phrases=tuple((re.compile(pattern), word) for word, pattern in data["phrases"].items()),
+        same={stem(each): stem(word) for word, others in data["same"].items() for each in [word, *others]},
+        subjects={name: re.compile(pattern, re.I) for name, pattern in data["subjects"].items()},
+    )
 
 
 def read_card(path: Path) -> Card:

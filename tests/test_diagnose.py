@@ -59,7 +59,8 @@ def test_shape_and_sources() -> None:
 def test_nothing_known_is_said_so() -> None:
     result = DIAGNOSE.call(symptom="hello there")
     assert result.diagnoses == []
-    assert "no known cause" in result.text()
+    assert "I know none that fits" in result.text()
+    assert result.ask is not None
 
 
 @pytest.mark.parametrize(
@@ -84,6 +85,48 @@ def test_a_flat_loss_with_a_low_rate(tmp_path: Path) -> None:
     best = DIAGNOSE.call(symptom=str(run)).diagnoses[0]
     assert best.cause_class == "learning_rate"
     assert "learning rate 2e-06" in best.evidence
+
+
+PRINTS = {
+    "Trainer": "{{'loss': {loss}, 'grad_norm': 0.41, 'learning_rate': 2e-06, 'epoch': 0.{step:02}}}",
+    "Trainer 5": "{{'loss': '{loss}', 'grad_norm': '0.41', 'learning_rate': '2e-06', 'epoch': '0.{step:02}'}}",
+    "axolotl": "[INFO] [axolotl] {step}% {{'loss': {loss}, 'grad_norm': 0.41, 'learning_rate': 2e-06}}",
+    "LLaMA-Factory": "[INFO|callbacks.py:143] >> {{'loss': {loss}, 'learning_rate': 2.0000e-06, 'epoch': 0.{step:02}}}",
+    "Unsloth": "Unsloth: step {step} {{'loss': {loss}, 'grad_norm': 0.41, 'learning_rate': 2e-06}}",
+    "torchtune": "Step {step} | loss:{loss} lr:2e-06 tokens_per_second_per_gpu:812.1",
+}
+
+
+@pytest.mark.parametrize("printed", PRINTS.values(), ids=list(PRINTS))
+def test_the_prints_of_every_trainer_are_read(tmp_path: Path, printed: str) -> None:
+    log = tmp_path / "console.log"
+    log.write_text("Loading weights...\n" + "\n".join(printed.format(loss=2.0, step=step) for step in range(20)))
+    best = DIAGNOSE.call(symptom=str(log)).diagnoses[0]
+    assert best.cause_class == "learning_rate"
+    assert "loss 2 at first, 2 at last" in best.evidence
+    assert "learning rate 2e-06" in best.evidence
+
+
+def test_the_state_of_a_hugging_face_trainer_is_read(tmp_path: Path) -> None:
+    history = [{"loss": 2.0 - step / 10, "step": step} for step in range(10)]
+    history += [{"eval_loss": 1.5 + abs(step - 3) / 5, "step": step} for step in range(10)]
+    checkpoint = tmp_path / "output" / "checkpoint-10"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "trainer_state.json").write_text(json.dumps({"log_history": history}))
+    assert first(str(checkpoint / "trainer_state.json")) == "overfitting"
+    assert first(str(tmp_path / "output")) == "overfitting"
+
+
+def test_a_first_loss_worse_than_guessing_is_told_with_the_vocabulary() -> None:
+    log = "vocab_size: 32000\n" + "\n".join(f"{{'loss': {13.0 - step / 10}}}" for step in range(8))
+    best = DIAGNOSE.call(symptom=log).diagnoses[0]
+    assert "ln 32,000 = 10.4" in best.evidence
+
+
+def test_a_weak_case_says_what_would_tell() -> None:
+    result = DIAGNOSE.call(symptom="after the tune the answers are somehow strange")
+    assert result.ask is not None
+    assert result.ask in result.text()
 
 
 def test_a_healthy_run_gets_no_diagnosis(tmp_path: Path) -> None:

@@ -118,11 +118,11 @@ def test_nothing_names_this_machine() -> None:
     ],
 )
 def test_search_finds_the_card(query: str, card: str) -> None:
-    assert card in [hit.card.id for hit in search(query, k=2)]
+    assert card in [hit.item.id for hit in search(query, k=2)]
 
 
 def test_search_prefers_the_intent_and_knows_nothing_of_nonsense() -> None:
-    plain = {hit.card.id: hit.score for hit in search("learning rate", k=20)}
-    meant = {hit.card.id: hit.score for hit in search("learning rate", k=20, intent="configure")}
+    plain = {hit.item.id: hit.score for hit in search("learning rate", k=20)}
+    meant = {hit.item.id: hit.score for hit in search("learning rate", k=20, intent="configure")}
     assert meant["hyperparameters"] > plain["hyperparameters"]
     assert search("zzxxyy qqwwee") == []

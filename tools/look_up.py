@@ -10,25 +10,35 @@ from datetime import date
 from pydantic import BaseModel
 
 from knowledge.load import FACT_FILES, Card, Fact, Intent, cited, facts, models, references
-from knowledge.search import Hit, rarity, search, words
+from knowledge.search import Hit, rarity, search, search_facts, words
 from tools.base import Args, Result, Tool
 
 MOST_WORDS = 170
 """The answer's sentences; with the next step it stays under 200 words."""
 
+MOST_CHARACTERS = 1_150
+"""And of the facts together: an answer is read in one sitting."""
+
+ANSWERS = 0.4
+"""A fact that holds so much of the question's rarity leads the answer; otherwise a card does."""
+
+BESIDE = 0.55
+"""Further facts follow the first with at least this share of its score."""
+
+MOST_FACTS = 4
+
 LEAD_WORDS = 25
 """Sentences of more words are not favoured further for their length."""
 
 SURE = 0.6
-"""A sentence that carries so much of the question leads the answer; otherwise the card's first sentence does."""
+"""A sentence that carries so much of the question leads a card's answer; otherwise the card's first one does."""
 
 NEAR, MOST_SENTENCES = 0.3, 6
 """A sentence that carries less of the question than this share is not picked; the card's own order fills up."""
 
-OTHER_CARD, FACT = 0.5, 1.2
-"""Factors for sentences of the second card and for dated facts, which are short and to the point."""
+OTHER_CARD = 0.5
+"""Factor for sentences of the second card."""
 
-QUOTED_FACTS = ("defaults", "limits", "prices", "shutdowns")
 NOTHING = (
     "I have no card on that. Ask me whether to fine-tune, how to prepare data, which base model or settings to take, "
     "how to evaluate, why a run went wrong, how to deploy, or what it costs."
@@ -63,31 +73,41 @@ class _Sentence:
 
 
 def look_up(args: LookUpArgs) -> LookUpResult:
+    found = search_facts(args.question, k=MOST_FACTS)
     hits = search(args.question, k=2, intent=args.intent)
-    if not hits:
+    if found and found[0].share >= ANSWERS:
+        answer = _from_facts(found, _parts(hits[0].item)[1] if hits else "")
+    elif hits:
+        answer = _from_cards(args.question, hits)
+    else:
         return LookUpResult(answer=NOTHING, cards=[], sources=[])
-    answer = _compose(args.question, hits)
-    return LookUpResult(answer=answer, cards=[hit.card.id for hit in hits], sources=references(cited(answer)))
+    return LookUpResult(answer=answer, cards=[hit.item.id for hit in hits], sources=references(cited(answer)))
 
 
-def _compose(question: str, hits: list[Hit]) -> str:
+def _from_facts(found: list[Hit[Fact]], step: str) -> str:
+    """The best fact, those near it, and the next step of the nearest card where there is room."""
+    kept = [_quoted(found[0].item)]
+    for hit in found[1:]:
+        text = _quoted(hit.item)
+        if hit.score >= BESIDE * found[0].score and len("\n\n".join([*kept, text])) <= MOST_CHARACTERS:
+            kept.append(text)
+    lead, *others = kept
+    said = "\n".join([lead, "", *(f"- {other}" for other in others)]).rstrip()
+    room = MOST_WORDS - len(said.split())
+    return f"{said}\n\n{step}" if step and len(step.split()) <= room else said
+
+
+def _from_cards(question: str, hits: list[Hit[Card]]) -> str:
     """The sentences nearest to the question and the best card's first one, then that card's next step."""
-    best = hits[0].card
-    body, step = _parts(best)
+    body, step = _parts(hits[0].item)
     asked = set(words(question))
     pool = [_Sentence(each, _near(each, asked), order) for order, each in enumerate(body)]
     for other in hits[1:]:
         pool += [
             _Sentence(each, OTHER_CARD * _near(each, asked), 100 + i)
-            for i, each in enumerate(_parts(other.card)[0])
+            for i, each in enumerate(_parts(other.item)[0])
             if len(asked & set(words(each))) >= 2
         ]
-    pool += [
-        _Sentence(_quoted(row), FACT * _near(row.text, asked), 200)
-        for name in QUOTED_FACTS
-        for row in facts(name)
-        if len(asked & set(words(row.text))) >= 2
-    ]
     needed = NEAR * sum(rarity(word) for word in asked)
     ranked = sorted((each for each in pool if each.score > needed), key=lambda each: (-each.score, each.order))
     texts = [each.text for each in ranked[:4]]
