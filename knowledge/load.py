@@ -31,6 +31,7 @@ Intent = Literal[
     "decide", "prepare_data", "choose_model", "configure", "train", "evaluate", "debug", "deploy", "cost", "other"
 ]
 Basis = Literal["primary", "abstract", "secondary", "recall", "judgement", "seed"]
+Approach = Literal["prompt", "few_shot", "rag", "fine_tune", "rag_plus_fine_tune", "other"]
 CauseClass = Literal[
     "learning_rate", "labels_masking", "chat_template", "eos_or_padding", "truncation_length", "precision_overflow",
     "gradient_flow", "data_quality", "data_format", "quantization", "memory", "target_modules", "overfitting",
@@ -81,6 +82,15 @@ class Fact(Dated):
     reason: str | None = None
     seed: str | None = None
     """What the seed document says, where that is different or worth comparing."""
+
+    def quoted(self, today: date | None = None) -> str:
+        """The text, with the day it was read where it rots, and a warning where it has expired."""
+        if self.expires is None:
+            return self.text
+        days = ((today or date.today()) - self.read_on).days
+        expired = f", {days} days ago: expired, check it again" if self.stale(today) else ""
+        price = f" {self.value} {self.unit}." if self.unit and self.unit.startswith("USD") else ""
+        return f"{self.text}{price} (read on {self.read_on.isoformat()}{expired})"
 
 
 class ModelSource(_Row):
@@ -147,6 +157,18 @@ class Cause(Dated):
     fix: str
 
 
+class Case(Dated):
+    """A published case: somebody's task, what they took, what came of it."""
+
+    id: str
+    task: str
+    """the situation as it stood before, in our own words"""
+    approach: Approach
+    """what the case found to be right"""
+    outcome: str
+    """one sentence, with the figures"""
+
+
 class Sign(_Row):
     """Words that tell something about a user's situation."""
 
@@ -164,6 +186,24 @@ class Vocabulary:
     same: dict[str, str]
     """a stem, and the one it is read as"""
     subjects: dict[str, re.Pattern[str]]
+
+
+class Answer(_Row):
+    words: str
+    """completes `If …`"""
+    sets: dict[str, bool | int | float]
+    """what it would make of the situation"""
+
+
+class Question(_Row):
+    """Something to ask about a situation, and the answers that could turn the decision."""
+
+    ask: str
+    field: str
+    """of the situation; asked while it is not known"""
+    unless: str | None = None
+    """another field that makes the question needless once it is known"""
+    answers: tuple[Answer, ...]
 
 
 class Card(_Row):
@@ -191,7 +231,7 @@ def sources() -> dict[str, Source]:
     """All of `sources/*.yaml` by id. ValueError where two files name the same id."""
     found: dict[str, Source] = {}
     for path in sorted((FOLDER / "sources").glob("*.yaml")):
-        for key, row in _yaml(path).items():
+        for key, row in (_yaml(path) or {}).items():
             if key in found:
                 raise ValueError(f"{path.name}: the source {key} is named twice")
             found[key] = Source(id=key, **row)
@@ -228,6 +268,16 @@ def causes() -> tuple[Cause, ...]:
     """The rows of `facts/causes/*.yaml`, file by file."""
     paths = sorted((FOLDER / "facts" / "causes").glob("*.yaml"))
     return tuple(row for path in paths for row in _rows(f"causes/{path.stem}", Cause))
+
+
+@cache
+def questions() -> tuple[Question, ...]:
+    return _rows("questions", Question)
+
+
+@cache
+def cases() -> tuple[Case, ...]:
+    return _rows("cases", Case)
 
 
 @cache

@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 
 import Stemmer  # PyStemmer: the Snowball stemmers by their own authors, in C
 
-from knowledge.load import ASKED_FILES, Card, Fact, Intent, cards, facts, vocabulary
+from knowledge.load import ASKED_FILES, Card, Case, Fact, Intent, cards, cases, facts, vocabulary
 
 K1, B = 1.2, 0.6
 """BM25's constants after Robertson; B lower than his 0.75, for the texts are of like length."""
@@ -102,6 +102,11 @@ def search_facts(query: str, k: int = 5) -> list[Hit[Fact]]:
     return sorted(hits, key=lambda hit: -hit.score)[:k]
 
 
+def search_cases(query: str, k: int = 3) -> list[Hit[Case]]:
+    """The `k` published cases whose task is most like the query."""
+    return _case_index().search(query)[:k]
+
+
 def subjects(query: str) -> set[str]:
     """The products of `words.yaml` that a text names."""
     return {name for name, pattern in vocabulary().subjects.items() if pattern.search(query)}
@@ -133,6 +138,11 @@ def _stemmer() -> Stemmer.Stemmer:
 def _card_index() -> Index[Card]:
     heads = [words(f"{card.title} {' '.join(card.keywords)}") for card in cards()]
     return Index(cards(), [head * HEAD_WEIGHT + words(card.body) for head, card in zip(heads, cards(), strict=True)])
+
+
+@cache
+def _case_index() -> Index[Case]:
+    return Index(cases(), [words(case.task) for case in cases()])
 
 
 @cache

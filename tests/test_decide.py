@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from knowledge.load import facts
-from tools.decide import DECIDE, score
+from tools.decide import DECIDE
 from tools.situation import Situation, extract
+from tools.weigh import score
 
 BENCH = Path(__file__).parents[2] / "shared" / "bench" / "decide.jsonl"
 
@@ -37,6 +38,12 @@ def test_words_become_a_situation() -> None:
     [
         ("we have 1,200 labelled tickets", "examples", 1200),
         ("5k rows", "examples", 5000),
+        ("3000 labelled mails", "examples", 3000),
+        ("250 hand-written summaries", "examples", 250),
+        ("our budget is $500", "budget_usd", 500),
+        ("answers within 300 ms", "latency_ms", 300),
+        ("the cache hit rate is 80 %", "cache_hit_rate", 0.8),
+        ("the base model retires in 3 months", "retires_months", 3),
         ("no training data yet", "examples", 0),
         ("20,000 calls a month", "calls_per_month", 20_000),
         ("2k requests per day", "calls_per_month", 60_000),
@@ -99,7 +106,7 @@ def test_instructions_in_the_question_are_data() -> None:
 def test_shape_of_the_contract() -> None:
     result = DECIDE.call(question="600 texts in our brand voice, should we fine-tune?")
     shape = result.decision.model_dump(mode="json")
-    assert list(shape) == ["approach", "confidence", "because", "missing", "next"]
+    assert list(shape)[:5] == ["approach", "confidence", "because", "missing", "next"]
     assert 0 <= shape["confidence"] <= 1
     assert len(shape["missing"]) <= 3
     assert shape["next"]
@@ -112,6 +119,33 @@ def test_missing_is_asked_and_what_was_said_is_not_asked_again() -> None:
     assert "How many clean labelled examples" in DECIDE.call(question="Should I fine-tune?").decision.missing[0]
     told = DECIDE.call(question="Should I fine-tune?", situation=Situation(examples=500)).decision.missing
     assert not any("How many clean" in each for each in told)
+
+
+def test_the_most_decisive_question_comes_first_and_says_what_it_would_turn() -> None:
+    decision = DECIDE.call(question="Should we fine-tune to write in our brand voice?").decision
+    assert decision.approach == "fine_tune"
+    assert decision.missing[0] == "How many clean labelled examples do you have?"
+    assert "If fewer than 10 examples: the prompt." in decision.changes
+    assert len(decision.missing) <= 3
+
+
+def test_the_break_even_is_the_formula_and_names_its_assumptions() -> None:
+    said = "600 labelled tickets, 400,000 calls a month, a 3,000-token prompt. Fine-tune?"
+    result = DECIDE.call(question=said)
+    found = {each.against: each for each in result.decision.break_even}
+    spent = 2000 + 600 * 700 * 3 / 1e6 * 0.44
+    tuned = (500 * 0.195 + 150 * 0.60) / 1e6
+    sol, luna = (3300 * 2 + 150 * 10) / 1e6, (3300 * 0.10 + 150 * 0.50) / 1e6
+    assert found["gpt-6-sol"].calls_low == round(spent / (sol - tuned))
+    assert found["gpt-6-luna"].calls_low == round(spent / (luna - tuned))
+    assert found["gpt-6-luna"].calls_high is None
+    assert "never where its prompt is cached" in result.text()
+    assert DECIDE.call(question="600 labelled tickets. Fine-tune?").decision.break_even == []
+
+
+def test_a_base_that_retires_soon_is_replaced_first() -> None:
+    decision = DECIDE.call(question="800 labelled tickets in our tone; the base model retires in 3 months").decision
+    assert decision.next[0].startswith("choose another base model")
 
 
 def test_no_test_set_comes_first() -> None:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from typing import Literal, get_args
 
 from pydantic import BaseModel
 
-from knowledge.load import Fact, facts, number, references
+from knowledge.load import Approach, Case, Fact, Question, facts, number, questions, references
+from knowledge.search import Hit, search_cases
+from tools import break_even
 from tools.base import Args, Result, Tool
+from tools.break_even import BreakEven
 from tools.situation import Situation, extract
-
-Approach = Literal["prompt", "few_shot", "rag", "fine_tune", "rag_plus_fine_tune", "other"]
-
-APPROACHES: tuple[Approach, ...] = get_args(Approach)
-"""cheapest first"""
+from tools.weigh import ALIKE, APPROACHES, approach, choose, score, signals, votes
 
 NAMES: dict[Approach, str] = {
     "prompt": "Work on the prompt; do not fine-tune yet",
@@ -25,14 +22,13 @@ NAMES: dict[Approach, str] = {
     "rag_plus_fine_tune": "Combine retrieval with a fine-tune",
     "other": "Use another tool than a fine-tune",
 }
+SHORT: dict[Approach, str] = {
+    "prompt": "the prompt", "few_shot": "few-shot examples", "rag": "retrieval", "fine_tune": "a fine-tune",
+    "rag_plus_fine_tune": "retrieval with a fine-tune", "other": "another tool",
+}  # fmt: skip
 MOST_REASONS = 4
-
-PLAIN_SIGNALS = (
-    "needs_facts", "knowledge_changes", "style_or_format", "format_only", "wrong_content", "labels_closed_set",
-    "narrow_task", "own_language", "general_knowledge", "tabular", "off_the_shelf", "open_ended", "both_asked",
-    "latency_or_privacy", "small_effort",
-)  # fmt: skip
-"""Fields of a situation that are signals as they stand."""
+MOST_QUESTIONS = 3
+MOST_CASES = 3
 
 
 class DecideArgs(Args):
@@ -55,6 +51,12 @@ class Decision(BaseModel):
     missing: list[str]
     """at most three questions, the most decisive first"""
     next: list[str]
+    changes: list[str]
+    """which answers to those questions would lead to which other approach"""
+    score: int
+    """of the table for a tune in `facts/gates.yaml`"""
+    break_even: list[BreakEven]
+    """where the volume is known"""
 
 
 class DecideResult(Result):
@@ -67,157 +69,88 @@ class DecideResult(Result):
         sure = "fairly sure" if found.confidence >= 0.7 else "a first lean" if found.confidence < 0.5 else "likely"
         lines = [f"**{NAMES[found.approach]}** ({sure}, {found.confidence:.0%})."]
         lines += [f"- {each.text} [{each.source}]" for each in found.because]
-        if found.missing:
-            lines += ["", "What would change this: " + " ".join(found.missing)]
         lines += ["", "Next: " + found.next[0], *(f"Then: {each}" for each in found.next[1:2])]
+        if money := break_even.told(self.situation):
+            lines += ["", f"Break-even: {money} [{', '.join(_cited(found.break_even))}]"]
+        if found.changes:
+            lines += ["", "What would change this: " + " ".join(found.changes)]
         return "\n".join(lines)
 
 
 def decide(args: DecideArgs) -> DecideResult:
     situation = extract(args.question, args.situation)
-    signals = _signals(situation)
-    votes, reasons = _votes(signals)
-    approach = _choose(votes)
-    because = _because(approach, reasons)
+    precedents = [hit for hit in search_cases(args.question, MOST_CASES) if hit.share >= ALIKE]
+    held = signals(situation)
+    sums, reasons = votes(held, precedents)
+    best = choose(sums)
+    because = _because(best, reasons, precedents)
+    open_ = _open_questions(situation, best, precedents)
+    money = break_even.break_even(situation)
     decision = Decision(
-        approach=approach,
-        confidence=_confidence(votes, approach, signals),
+        approach=best,
+        confidence=_confidence(sums, best, held),
         because=because,
-        missing=_missing(situation, approach),
-        next=_next(situation, approach),
+        missing=[question.ask for question, _ in open_],
+        next=_next(situation, best),
+        changes=[change for _, changes in open_ for change in changes][:MOST_QUESTIONS],
+        score=score(situation),
+        break_even=money,
     )
-    return DecideResult(decision=decision, situation=situation, sources=references(each.source for each in because))
+    cited = [each.source for each in because] + _cited(money)
+    return DecideResult(decision=decision, situation=situation, sources=references(cited))
 
 
-def score(situation: Situation) -> int:
-    """The score table for a tune: at `tune_at` tune, at `pilot_at` pilot. Unknown counts nothing."""
-    signals = _signals(situation)
-    held = {
-        "score_behaviour": bool(signals & {"style_or_format", "narrow_task", "labels_closed_set", "wrong_content"}),
-        "score_many_examples": "many_examples" in signals,
-        "score_some_examples": "some_examples" in signals,
-        "score_gap": "large_gap" in signals,
-        "score_break_even": "high_volume" in signals,
-        "score_prompt_tokens": "long_prompt" in signals,
-        "score_latency": "latency_or_privacy" in signals,
-        "score_teacher": bool(situation.teacher),
-        "score_open_ended": "open_ended" in signals,
-        "score_agreement": situation.agreement is not None and situation.agreement < number("gates", "agreement_floor"),
-        "score_no_owner": situation.retrain_owner is False,
-        "score_safety": bool(situation.safety_critical),
-    }
-    return int(sum(number("gates", row) for row, true in held.items() if true))
+def _cited(money: list[BreakEven]) -> list[str]:
+    return list(dict.fromkeys(source for each in money for source in each.sources))
 
 
-def _signals(now: Situation) -> set[str]:
-    """The names of the rules in `facts/rules.yaml` that hold. What is unknown holds nowhere."""
-    found = {name for name in PLAIN_SIGNALS if getattr(now, name)}
-    found |= _data_signals(now) | _gap_signals(now) | _trial_signals(now)
-    calls = (now.calls_per_month or 0) * number("gates", "break_even_months")
-    if now.high_volume or calls >= number("gates", "break_even_calls"):
-        found.add("high_volume")
-    if (now.prompt_tokens or 0) >= number("gates", "removable_prompt_tokens"):
-        found.add("long_prompt")
-    if found & {"needs_facts", "knowledge_changes"} and "style_or_format" in found:
-        found.add("facts_and_behaviour")
-    if "wrong_content" in found:
-        found.discard("format_only")
-    return found or {"nothing"}
-
-
-def _data_signals(now: Situation) -> set[str]:
-    if now.examples is None:
-        return {"many_examples"} if now.plenty_of_data else set()
-    steps = (
-        ("no_examples", "min_examples"), ("few_examples", "few_shot_below"), ("pilot_examples", "pilot_below"),
-        ("some_examples", "many_examples"),
-    )  # fmt: skip
-    below = (signal for signal, gate in steps if now.examples < number("gates", gate))
-    return {next(below, "many_examples")}
-
-
-def _gap_signals(now: Situation) -> set[str]:
-    if now.baseline is None or now.target is None:
-        return set()
-    gap = now.target - now.baseline
-    if gap <= 0:
-        return {"goal_reached"}
-    if gap < number("gates", "min_useful_gain"):
-        return {"small_gap"}
-    return {"large_gap"} if gap >= number("gates", "large_gap") - 1e-9 else set()
-
-
-def _trial_signals(now: Situation) -> set[str]:
-    held = {
-        "prompting_failed": bool(now.tried_few_shot or (now.tried_prompt and now.tried_few_shot is not False)),
-        "few_shot_untried": now.tried_few_shot is False,
-        "prompt_untried": now.tried_prompt is False,
-        "rag_failed": now.tried_rag is True,
-        "fine_tune_failed": now.tried_fine_tune is True,
-    }
-    return {name for name, true in held.items() if true}
-
-
-def _votes(signals: set[str]) -> tuple[dict[str, float], dict[str, list[Fact]]]:
-    """The sum of the weights for each approach, and the rules behind it."""
-    votes: defaultdict[str, float] = defaultdict(float)
-    reasons: defaultdict[str, list[Fact]] = defaultdict(list)
-    for rule in facts("rules"):
-        signal, approach = rule.id.split(".")
-        if signal in signals and isinstance(rule.value, int | float):
-            votes[approach] += rule.value
-            reasons[approach].append(rule)
-    return dict(votes), dict(reasons)
-
-
-def _choose(votes: dict[str, float]) -> Approach:
-    """The approach with most votes; ties go to the cheaper one, which stands first. A tune needs a minimum of votes."""
-    best = max(APPROACHES, key=lambda each: votes.get(each, 0.0))
-    if best == "fine_tune" and votes["fine_tune"] < number("gates", "least_for_tune"):
-        return "prompt"
-    return best
-
-
-def _because(approach: str, reasons: dict[str, list[Fact]]) -> list[Reason]:
-    """The weightiest rules for the approach, then the weightiest against a tune where none was chosen."""
-    mine = sorted((rule for rule in reasons.get(approach, []) if _weight(rule) > 0), key=_weight, reverse=True)
-    if "fine_tune" not in approach:
+def _because(best: str, reasons: dict[str, list[Fact]], precedents: list[Hit[Case]]) -> list[Reason]:
+    """The weightiest rules for the approach, the nearest case that took it, then the rules against a tune."""
+    mine = sorted((rule for rule in reasons.get(best, []) if _weight(rule) > 0), key=_weight, reverse=True)
+    case = next((hit.item for hit in precedents if hit.item.approach == best), None)
+    if "fine_tune" not in best:
         mine += sorted((rule for rule in reasons.get("fine_tune", []) if _weight(rule) < 0), key=_weight)
-    mine = mine or [rule for rule in facts("rules") if rule.id == "nothing.prompt"]
-    return [Reason(text=rule.text, source=rule.source[0]) for rule in mine[:MOST_REASONS]]
+    if not mine and not case:
+        mine = [rule for rule in facts("rules") if rule.id == "nothing.prompt"]
+    found = [Reason(text=rule.quoted(), source=rule.source[0]) for rule in mine]
+    if case:
+        found.insert(
+            min(2, len(found)), Reason(text=f"A published case near yours: {case.outcome}", source=case.source[0])
+        )
+    return found[:MOST_REASONS]
 
 
 def _weight(rule: Fact) -> float:
     return float(rule.value) if isinstance(rule.value, int | float) else 0.0
 
 
-def _confidence(votes: dict[str, float], approach: str, signals: set[str]) -> float:
+def _confidence(sums: dict[str, float], best: str, held: set[str]) -> float:
     """From the lead over the next best, between 0.3 (nothing known) and 0.95."""
-    if signals == {"nothing"}:
+    if held == {"nothing"}:
         return 0.3
-    others = [weight for name, weight in votes.items() if name != approach]
-    lead = votes.get(approach, 0.0) - max([0.0, *others])
+    others = [weight for name, weight in sums.items() if name != best]
+    lead = sums.get(best, 0.0) - max([0.0, *others])
     return round(min(0.95, max(0.3, 0.4 + 0.55 * (1 - math.exp(-lead / 4)))), 2)
 
 
-def _missing(now: Situation, approach: str) -> list[str]:
-    """Questions whose answers could turn the decision, the most decisive first, at most three."""
-    if approach == "other":
+def _open_questions(now: Situation, best: Approach, precedents: list[Hit[Case]]) -> list[tuple[Question, list[str]]]:
+    """At most three open questions, those first whose answers turn the decision, each with what it would turn to."""
+    if best == "other":
         return []
-    questions = (
-        (now.examples is None and not now.plenty_of_data, "How many clean labelled examples do you have?"),
-        (now.baseline is None, "What does your best prompt with examples reach on a fixed test set today?"),
-        (now.target is None, "Which score would be good enough?"),
-        (now.knowledge_changes is None and now.needs_facts is None,
-         "Do the answers need facts or documents, and how often do those change?"),
-        (now.tried_few_shot is None, "Have you tried a handful of examples in the prompt?"),
-        (now.calls_per_month is None, "How many calls a month do you expect?"),
-    )  # fmt: skip
-    return [question for open_, question in questions if open_][:3]
+    found = []
+    for question in questions():
+        if getattr(now, question.field) is not None or (question.unless and getattr(now, question.unless) is not None):
+            continue
+        turned = [
+            (answer.words, approach(now.model_copy(update=answer.sets), precedents)) for answer in question.answers
+        ]
+        found.append((question, [f"If {words}: {SHORT[other]}." for words, other in turned if other != best]))
+    found.sort(key=lambda pair: -len(pair[1]))
+    return found[:MOST_QUESTIONS]
 
 
-def _next(now: Situation, approach: str) -> list[str]:
-    """Concrete steps, first things first."""
+def _next(now: Situation, best: Approach) -> list[str]:
+    """Concrete steps, the cheapest measurement first."""
     measure = "measure the plain prompt and few-shot on the same sealed test rows: `finetune compare DATA`."
     steps = {
         "prompt": ["write down 50 test rows with the right answers and improve the prompt against them.", measure],
@@ -229,12 +162,22 @@ def _next(now: Situation, approach: str) -> list[str]:
             "measure retrieval alone first, on questions with known answers.",
             "then train on rows that contain the retrieved passages: `finetune go DATA`."],
         "other": ["try the other tool on 50 of your rows and keep the score as the one to beat."],
-    }[approach]  # fmt: skip
+    }[best]  # fmt: skip
+    first = []
     if now.evals_exist is False:
-        return ["build a test set and a baseline first; without them nothing can be decided.", *steps]
-    if approach == "fine_tune" and now.examples is not None and now.examples < number("gates", "pilot_below"):
-        return [f"run a pilot with {int(number('gates', 'pilot_rows'))} examples only.", *steps]
-    return steps
+        first.append("build a test set and a baseline first; without them nothing can be decided.")
+    if "fine_tune" in best and (now.retires_months or 99) < number("gates", "retirement_months"):
+        first.append("choose another base model: yours retires too soon to repay a tune.")
+    if best == "fine_tune" and _pilot(now):
+        first.append(f"run a pilot with {int(number('gates', 'pilot_rows'))} examples only.")
+    return [*first, *steps]
+
+
+def _pilot(now: Situation) -> bool:
+    """Few rows, or a score between `pilot_at` and `tune_at` where the number of rows is known."""
+    if now.examples is None:
+        return False
+    return now.examples < number("gates", "pilot_below") or score(now) < number("gates", "tune_at")
 
 
 DECIDE = Tool(
@@ -248,3 +191,5 @@ DECIDE = Tool(
     run=decide,
     command='finetune ask "{question}"',
 )
+
+__all__ = ["APPROACHES", "DECIDE", "DecideArgs", "DecideResult", "Decision", "decide"]

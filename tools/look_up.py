@@ -144,11 +144,7 @@ def _near(sentence: str, asked: set[str]) -> float:
 
 
 def _quoted(row: Fact) -> str:
-    """A fact with its source, its date where it rots, and a warning where it has expired."""
-    expired = ", expired: check it again" if row.stale() else ""
-    when = f" (read on {row.read_on.isoformat()}{expired})" if row.expires else ""
-    value = f" {row.value} {row.unit}." if row.unit and row.unit.startswith("USD") else ""
-    return f"{row.text}{value}{when} [{', '.join(row.source)}]"
+    return f"{row.quoted()} [{', '.join(row.source)}]"
 
 
 class FactsArgs(Args):

@@ -14,12 +14,18 @@ _NUMBER = r"(\d{1,3}(?:[,' ]\d{3})+|\d+(?:\.\d+)?)\s*(k|m|thousand|million)?"
 _UNITS = {"k": 1_000, "thousand": 1_000, "m": 1_000_000, "million": 1_000_000}
 _THINGS = (
     r"(?:examples?|samples?|rows?|labels?|annotations?|pairs?|records?|tickets?|e-?mails?|conversations?|dialogues?|"
-    r"transcripts?|demonstrations?|sentences|reviews|articles|descriptions|queries|images)"
+    r"transcripts?|demonstrations?|data ?points?|utterances?|sentences|reviews|articles|descriptions|queries|images)"
 )
 _PER = r"\s*(?:per|a|each|every|/)\s*"
 _CALLS = r"(?:calls?|requests?|queries|messages|tickets|e-?mails|documents|conversations|predictions|questions|users)"
 
 _EXAMPLES = re.compile(rf"{_NUMBER}\+?\s+(?:[a-z-]+ ){{0,3}}{_THINGS}\b(?!{_PER}(?:day|week|month|hour))", re.I)
+_LABELLED = re.compile(
+    rf"{_NUMBER}\+?\s+(?:[a-z-]+ ){{0,2}}(?:labell?ed|annotated|tagged|hand-?(?:written|labell?ed|made)|curated|"
+    rf"verified|golden?|historical|past|solved|answered|input[-/ ]output|question[-/ ]answer|instruction)\b",
+    re.I,
+)
+"""`3,000 labelled mails`: any noun, since the adjective says that they are examples."""
 _NO_EXAMPLES = re.compile(
     r"\b(no|without( any)?|zero) (\w+ )?(labell?ed |training )?(examples?|data|labels|samples)\b", re.I
 )
@@ -33,6 +39,15 @@ _VAGUE = (
 _MONTHLY = re.compile(rf"{_NUMBER}\s+(?:\w+ ){{0,2}}?(?:{_CALLS})?{_PER}(day|week|month|hour)\b", re.I)
 _MONTH = {"hour": 24 * 30, "day": 30, "week": 4, "month": 1}
 _PROMPT = re.compile(rf"{_NUMBER}[- ]tokens? (?:system )?prompt|prompt (?:of|is|has) {_NUMBER} tokens", re.I)
+
+_BUDGET = re.compile(rf"budget\b.{{0,20}}?(?:\$|usd|eur|€)\s*{_NUMBER}|(?:\$|usd|eur|€)\s*{_NUMBER} budget", re.I)
+_LATENCY = re.compile(
+    rf"(?:latency|respon\w+|answers?|p9\d|within|under|below)\D{{0,25}}{_NUMBER}\s*(ms|milliseconds)\b", re.I
+)
+_CACHE = re.compile(r"cach\w+( hit)?( rate)?\D{0,15}(\d{1,3})\s*%|(\d{1,3})\s*% (\w+ ){0,3}cach", re.I)
+_RETIRES = re.compile(
+    r"(?:retir|shut|deprecat|discontinu|end.of.life|goes away)\w*\D{0,30}?(\d{1,2}) (week|month)s?", re.I
+)
 
 _PERCENT = re.compile(r"(\d{1,3}(?:\.\d+)?)\s*(?:%|percent|per cent)", re.I)
 _MEANING = (
@@ -112,6 +127,13 @@ class Situation(BaseModel):
     safety_critical: bool | None = None
     teacher: bool | None = None
     """a stronger model may be distilled"""
+    cache_hit_rate: float | None = None
+    """share of the prompt that the provider's cache serves today"""
+    latency_ms: int | None = None
+    """the time an answer may take"""
+    budget_usd: int | None = None
+    retires_months: int | None = None
+    """until the base model or its provider is gone"""
 
 
 _NEGATED = re.compile(r"\b(not|no|never|n't|without|isn't|aren't)\s+(\w+\s+){0,2}$", re.I)
@@ -140,6 +162,8 @@ def _numbers(text: str) -> dict[str, int]:
     found: dict[str, int] = {}
     if counts := list(_EXAMPLES.finditer(text)):
         found["examples"] = _scaled(counts[-1].group(1), counts[-1].group(2))
+    elif labelled := _LABELLED.search(text):
+        found["examples"] = _scaled(labelled.group(1), labelled.group(2))
     elif _NO_EXAMPLES.search(text):
         found["examples"] = 0
     elif vague := next((number for pattern, number in _VAGUE if pattern.search(text)), None):
@@ -148,12 +172,27 @@ def _numbers(text: str) -> dict[str, int]:
         found["calls_per_month"] = _scaled(calls.group(1), calls.group(2)) * _MONTH[calls.group(3).lower()]
     if prompt := _PROMPT.search(text):
         found["prompt_tokens"] = _scaled(prompt.group(1) or prompt.group(3), prompt.group(2) or prompt.group(4))
+    return found | _limits(text)
+
+
+def _limits(text: str) -> dict[str, int]:
+    """Budget, latency, and the months that the base model has left."""
+    found: dict[str, int] = {}
+    if budget := _BUDGET.search(text):
+        found["budget_usd"] = _scaled(budget.group(1) or budget.group(3), budget.group(2) or budget.group(4))
+    if latency := _LATENCY.search(text):
+        found["latency_ms"] = _scaled(latency.group(1), latency.group(2))
+    if retires := _RETIRES.search(text):
+        found["retires_months"] = int(retires.group(1)) // (4 if retires.group(2).lower() == "week" else 1)
     return found
 
 
 def _shares(text: str) -> dict[str, float]:
     """Agreement, target and baseline among the percentages, told apart by the words before them."""
     found: dict[str, float] = {}
+    if cached := _CACHE.search(text):
+        found["cache_hit_rate"] = float(cached.group(3) or cached.group(4)) / 100
+        text = text[: cached.start()] + text[cached.end() :]
     for match in _PERCENT.finditer(text):
         share = float(match.group(1)) / 100
         meaning = _meaning(text[max(0, match.start() - _NEAR) : match.start()])
