@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup demo test check bench clean
+.PHONY: setup demo test check bench bench-advice clean
 
 setup: $(READY)
 
@@ -26,6 +26,9 @@ check: setup
 
 bench: setup
 	$(BIN)/python bench/banking77.py
+
+bench-advice: setup
+	$(BIN)/python bench/advice.py $(QUESTIONS)
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -10,7 +10,7 @@ from typing import Any, cast, get_args
 
 import yaml
 
-from knowledge.load import Intent
+from knowledge.rows import Intent
 
 FOREIGN_PENALTY = 3.0
 """A word of another field (images, forecasting, a web page) takes so much from every intent but `other`."""

@@ -210,7 +210,8 @@ class Session:
 
 def known_sources(answer: str) -> dict[str, dict[str, Any]]:
     """The sources that the answer cites and the knowledge has; an id that a model made up has none."""
-    from knowledge.load import cited, references, sources
+    from knowledge.load import references, sources
+    from knowledge.rows import cited
 
     known = [id_ for id_ in cited(answer) if id_ in sources()]
     return dict(zip(known, references(known), strict=True))

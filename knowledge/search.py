@@ -12,7 +12,8 @@ from typing import Generic, TypeVar
 
 import Stemmer  # PyStemmer: the Snowball stemmers by their own authors, in C
 
-from knowledge.load import ASKED_FILES, Card, Case, Fact, Intent, cards, cases, facts, vocabulary
+from knowledge.load import ASKED_FILES, cards, cases, facts, vocabulary
+from knowledge.rows import Card, Case, Fact, Intent
 
 K1, B = 1.2, 0.6
 """BM25's constants after Robertson; B lower than his 0.75, for the texts are of like length."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from knowledge.load import cited
+from knowledge.rows import cited
 from tools.look_up import FACTS, LOOK_UP, NOTHING
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.route import route
-from knowledge.load import Intent
+from knowledge.rows import Intent
 
 BENCH = Path(__file__).parents[2] / "shared" / "bench" / "route.jsonl"
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from executor.errors import UserError, nearest
 from executor.estimate import shape_of
 from executor.spec import ModelSpec
-from knowledge.load import BaseModelRow, models
+from knowledge.load import models
+from knowledge.rows import BaseModelRow
 
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel
 
-from knowledge.load import Fact, fact, number
+from knowledge.load import fact, number
+from knowledge.rows import Fact
 from tools.situation import Situation
 
 RIVALS = ("gpt-6-astra", "gpt-6-sol", "gpt-6-luna")

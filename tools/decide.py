@@ -6,7 +6,8 @@ import math
 
 from pydantic import BaseModel
 
-from knowledge.load import Approach, Case, Fact, Question, facts, number, questions, references
+from knowledge.load import facts, number, questions, references
+from knowledge.rows import Approach, Case, Fact, Question
 from knowledge.search import Hit, search_cases
 from tools import break_even
 from tools.base import Args, Result, Tool

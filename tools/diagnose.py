@@ -8,7 +8,8 @@ from collections import Counter
 
 from pydantic import BaseModel
 
-from knowledge.load import Cause, CauseClass, causes, references
+from knowledge.load import causes, references
+from knowledge.rows import Cause, CauseClass
 from tools.base import Args, Result, Tool
 from tools.material import Material, read
 from tools.signals import Signals, find

@@ -9,7 +9,8 @@ from datetime import date
 
 from pydantic import BaseModel
 
-from knowledge.load import FACT_FILES, Card, Fact, Intent, cited, facts, models, references
+from knowledge.load import FACT_FILES, facts, models, references
+from knowledge.rows import Card, Fact, Intent, cited
 from knowledge.search import Hit, rarity, search, search_facts, words
 from tools.base import Args, Result, Tool
 

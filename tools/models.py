@@ -7,7 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from knowledge.load import BaseModelRow, fact, models, number, references
+from knowledge.load import fact, models, number, references
+from knowledge.rows import BaseModelRow
 from tools.base import Args, Result, Tool, UsageError
 
 MOST = 8

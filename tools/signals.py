@@ -10,7 +10,8 @@ from functools import cache
 
 from packaging.version import InvalidVersion, Version
 
-from knowledge.load import Affected, Cause, causes, models
+from knowledge.load import causes, models
+from knowledge.rows import Affected, Cause
 from knowledge.search import Index, words
 from tools.material import Material
 

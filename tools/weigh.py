@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import get_args
 
-from knowledge.load import Approach, Case, Fact, facts, number
+from knowledge.load import facts, number
+from knowledge.rows import Approach, Case, Fact
 from knowledge.search import Hit
 from tools import break_even
 from tools.situation import Situation
