@@ -189,10 +189,12 @@ def models(
     task: Annotated[str, typer.Option(help="What the model is for.")] = "",
     memory: Annotated[str | None, typer.Option(help="Memory of the GPU, such as 24GB.")] = None,
     licence: Annotated[str | None, typer.Option(help="permissive")] = None,
+    context: Annotated[int | None, typer.Option(help="Tokens that a prompt with its answer may need.")] = None,
     json: Json = False,
 ) -> None:
     """Base models, ranked."""
-    raise typer.Exit(emit_result(call("recommend_models", task=task, memory=memory, licence=licence), json))
+    found = call("recommend_models", task=task, memory=memory, licence=licence, context=context)
+    raise typer.Exit(emit_result(found, json))
 
 
 @app.command()

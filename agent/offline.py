@@ -177,13 +177,14 @@ def first_calls(now: Said) -> list[ToolCall]:
 def by_intent(now: Said) -> list[ToolCall]:
     """The tools for each intent; a question of knowledge is looked up as well."""
     intent, path = now.route.intent, now.path
-    explain = [look_up(now)] if EXPLAIN.match(now.text) else []
+    plain = now.text.rstrip().endswith("?") and not CHOICE.search(now.text)
+    explain = [look_up(now)] if plain or EXPLAIN.match(now.text) else []
     if intent == "decide":
         return [call("decide", question=now.question), *looking_at(path), *explain]
     if intent == "debug":
         return [call("diagnose", symptom=path if is_log(path) else now.question), *explain]
     if intent == "choose_model":
-        return explain or [call("recommend_models", task=now.route.task or now.question), look_up(now)]
+        return [call("recommend_models", task=now.question), *explain]
     if intent == "evaluate":
         return [look_up(now), call("runs", action="list")]
     if intent in ("configure", "cost") and path:

@@ -36,7 +36,6 @@ class Draft:
     """what the model wrote since the last tool call"""
     decision: dict[str, Any] | None = None
     diagnoses: list[dict[str, Any]] | None = None
-    sources: dict[str, dict[str, Any]] = field(default_factory=dict)
     steps: list[dict[str, Any]] = field(default_factory=list)
 
     def note(self, event: Event) -> None:
@@ -51,14 +50,11 @@ class Draft:
             artifact = event.artifact or {}
             self.decision = artifact.get("decision") or self.decision
             self.diagnoses = artifact.get("diagnoses") or self.diagnoses
-            self.sources |= {source["id"]: source for source in artifact.get("sources") or []}
 
     def turn(self, model: str) -> Turn:
         answer = self.text.strip() or NOTHING
-        sources = known_sources(answer) | self.sources
-        return Turn(
-            self.question, model, self.intent, answer, self.decision, self.diagnoses, list(sources.values()), self.steps
-        )
+        sources = known_sources(answer, self.decision, self.diagnoses)
+        return Turn(self.question, model, self.intent, answer, self.decision, self.diagnoses, sources, self.steps)
 
 
 class Session:
@@ -208,13 +204,16 @@ class Session:
         ]
 
 
-def known_sources(answer: str) -> dict[str, dict[str, Any]]:
-    """The sources that the answer cites and the knowledge has; an id that a model made up has none."""
+def known_sources(
+    answer: str, decision: dict[str, Any] | None, diagnoses: list[dict[str, Any]] | None
+) -> list[dict[str, str | None]]:
+    """The sources behind the turn, those cited in the answer first; an id that a model made up has none."""
     from knowledge.load import references, sources
     from knowledge.rows import cited
 
-    known = [id_ for id_ in cited(answer) if id_ in sources()]
-    return dict(zip(known, references(known), strict=True))
+    ids = cited(answer) + [reason["source"] for reason in (decision or {}).get("because") or []]
+    ids += [id_ for diagnosis in diagnoses or [] for id_ in diagnosis.get("sources") or []]
+    return references(id_ for id_ in ids if id_ in sources())
 
 
 def registered() -> Sequence[Tool[Any, Any]]:

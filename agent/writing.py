@@ -21,6 +21,9 @@ ORDER = (
 )  # fmt: skip
 """Which result leads the answer."""
 
+LEADS = {"decide": 0.85, "diagnose": 0.8, "data_check": 0.8, "plan": 0.6, "recommend_models": 0.5, "runs": 0.3}
+"""From this share on what was looked up answers the question itself and leads before that result."""
+
 STEPS = (
     "**The way:** 1. decide → 2. data: inspect, check, split → 3. baseline: the same test rows through the plain "
     "prompt and few-shot examples → 4. train, if it can still pay → 5. evaluate and deliver, or stop."
@@ -62,7 +65,13 @@ def in_order(results: Iterable[ToolMessage]) -> list[ToolMessage]:
     if "go" in newest:
         newest.pop("plan", None)  # the user saw it before approving, and a started run repeats it
     newest = {name: result for name, result in newest.items() if not was_refused(result)}
-    return sorted(newest.values(), key=lambda result: ORDER.index(result.name) if result.name in ORDER else len(ORDER))
+    ranked = sorted(newest.values(), key=lambda each: ORDER.index(each.name) if each.name in ORDER else len(ORDER))
+    if looked := newest.get("look_up"):
+        share = (looked.artifact or {}).get("share", 0.0)
+        if len(ranked) > 1 and share >= LEADS.get(str(ranked[0].name), 2.0):
+            ranked.remove(looked)
+            ranked.insert(0, looked)
+    return ranked
 
 
 def bodies(results: list[ToolMessage]) -> list[str]:

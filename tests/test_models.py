@@ -24,6 +24,15 @@ def test_a_permissive_licence_leaves_out_the_others() -> None:
     assert "Qwen3.8-27B" not in names, "its licence is not known"
 
 
+def test_the_words_of_the_task_count_as_arguments() -> None:
+    said = RECOMMEND_MODELS.call(task="classify tickets on a T4, commercial use, prompts of 100k tokens")
+    given = RECOMMEND_MODELS.call(task="classify tickets", memory="16GB", licence="permissive", context=102_400)
+    assert [row.name for row in said.models] == [row.name for row in given.models]
+    assert all(row.context is None or row.context >= 102_400 for row in said.models)
+    assert "tokens of context" in said.text()
+    assert "apache-2.0" in said.text()
+
+
 def test_nothing_fits_a_tiny_memory() -> None:
     result = RECOMMEND_MODELS.call(memory="100MB")
     assert result.models == []

@@ -250,7 +250,7 @@ async def test_a_turn_tells_decision_sources_and_steps_from_the_artifacts() -> N
     assert turn.intent == "decide"
     assert turn.decision is not None
     assert turn.decision["approach"] == "few_shot"
-    assert turn.sources == [SOURCE]
+    assert [source["id"] for source in turn.sources] == ["seed"]
     assert turn.diagnoses is None
     assert "How many?" in turn.answer
     assert turn.answer.startswith("Try few-shot first")

@@ -60,6 +60,8 @@ class LookUpResult(Result):
     answer: str
     cards: list[str]
     """ids of the cards used, best first"""
+    share: float
+    """how much of the question's rarity the best fact holds, 0..1; 0 where a card answers"""
     sources: list[dict[str, str | None]]
 
     def text(self) -> str:
@@ -76,13 +78,13 @@ class _Sentence:
 def look_up(args: LookUpArgs) -> LookUpResult:
     found = search_facts(args.question, k=MOST_FACTS)
     hits = search(args.question, k=2, intent=args.intent)
-    if found and found[0].share >= ANSWERS:
+    share = found[0].share if found and found[0].share >= ANSWERS else 0.0
+    if share:
         answer = _from_facts(found, _parts(hits[0].item)[1] if hits else "")
-    elif hits:
-        answer = _from_cards(args.question, hits)
     else:
-        return LookUpResult(answer=NOTHING, cards=[], sources=[])
-    return LookUpResult(answer=answer, cards=[hit.item.id for hit in hits], sources=references(cited(answer)))
+        answer = _from_cards(args.question, hits) if hits else NOTHING
+    cards = [hit.item.id for hit in hits]
+    return LookUpResult(answer=answer, cards=cards, share=round(share, 3), sources=references(cited(answer)))
 
 
 def _from_facts(found: list[Hit[Fact]], step: str) -> str:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from knowledge.load import fact, models, number, references
+from knowledge.load import fact, facts, models, number, references
 from knowledge.rows import BaseModelRow
 from tools.base import Args, Result, Tool, UsageError
 
@@ -44,6 +44,13 @@ class RecommendArgs(Args):
     """memory of the GPU, for instance 24GB"""
     licence: Literal["permissive"] | None = None
     """permissive: only models under a licence like Apache-2.0 or MIT"""
+    context: int | None = None
+    """tokens that a prompt with its answer may need; models known to hold less are left out"""
+
+
+_SAID_MEMORY = re.compile(r"\b(\d+)\s*(gb|gib|g)\b(?! (of )?(data|text|corpus|file))", re.I)
+_SAID_LICENCE = re.compile(r"\b(commercial\w*|permissive|apache|mit licen[cs]e|open[- ]source licen[cs]e)\b", re.I)
+_SAID_CONTEXT = re.compile(r"\b(\d+)\s*(k)?[- ]*(tokens?|context)\b", re.I)
 
 
 class ModelChoice(BaseModel):
@@ -77,20 +84,46 @@ class RecommendResult(Result):
             return "No model of the catalogue fits that memory and licence. Give more memory, or allow other licences."
         first = self.models[0]
         lines = [f"**{first.name}**: {first.reason} [{', '.join(first.source)}]", f"Memory: {first.arithmetic}."]
+        lines.append(f"Terms: {_terms(first)}.")
         lines += [f"- {each.name}: {each.reason} {_short(each)}" for each in self.models[1:4]]
         return "\n".join([*lines, "", f'Next: `finetune plan DATA --base-model "{first.name}"`.'])
 
 
 def recommend(args: RecommendArgs) -> RecommendResult:
     """Rank the catalogue. Raises UsageError for a memory that is no size."""
+    args = heard(args)
     memory = parse_memory(args.memory) if args.memory else None
     wanted = {tag for tag, pattern in _TASKS if re.search(pattern, args.task, re.I)}
     rows = [row for row in models() if args.licence is None or row.permissive]
+    rows = [row for row in rows if args.context is None or row.context is None or row.context >= args.context]
     pairs = [(row, _choice(row, memory, wanted)) for row in rows]
     fitting = [pair for pair in pairs if memory is None or pair[1].method]
     fitting.sort(key=lambda pair: -_rank(pair[0], pair[1], wanted))
     best = [choice for _, choice in fitting[:MOST]]
     return RecommendResult(models=best, sources=references(each for choice in best for each in choice.source))
+
+
+def heard(args: RecommendArgs) -> RecommendArgs:
+    """The arguments with memory, licence and context taken from the words of the task where they are not given."""
+    found: dict[str, object] = {}
+    if args.memory is None and (memory := _said_memory(args.task)):
+        found["memory"] = memory
+    if args.licence is None and _SAID_LICENCE.search(args.task):
+        found["licence"] = "permissive"
+    if args.context is None and (context := _SAID_CONTEXT.search(args.task)):
+        found["context"] = int(context.group(1)) * (1024 if context.group(2) else 1)
+    return args.model_copy(update=found)
+
+
+def _said_memory(words: str) -> str | None:
+    """`24 GB`, or the memory of a GPU of `facts/gpus.yaml` that is named, with or without its series."""
+    if said := _SAID_MEMORY.search(words):
+        return f"{said.group(1)}GB"
+    for row in facts("gpus"):
+        name, _, what = row.id.partition(".")
+        if what == "memory_gb" and re.search(rf"\b(rtx ?)?{name.removeprefix('RTX')}\b", words, re.I):
+            return f"{row.value}GB"
+    return None
 
 
 def resolve_catalogue(name: str) -> BaseModelRow | None:
@@ -182,10 +215,18 @@ def _rank(row: BaseModelRow, choice: ModelChoice, wanted: set[str]) -> float:
     return match + fresh + method - 0.6 * min(distance, 2.0) - (0.5 if row.permissive is None else 0.0)
 
 
+def _terms(choice: ModelChoice) -> str:
+    licence = choice.licence or "licence not known, read its card"
+    context = f"{choice.context:,} tokens of context" if choice.context else "context not known"
+    gate = {True: "gated: accept its terms on the hub first", False: "not gated"}.get(choice.gated or False)
+    return ", ".join([licence, context, gate if choice.gated is not None and gate else "gating not known"])
+
+
 def _short(choice: ModelChoice) -> str:
     sizes = (("LoRA", choice.lora_bytes), ("QLoRA", choice.qlora_bytes))
     known = ", ".join(f"{name} {size / GB:.1f} GB" for name, size in sizes if size is not None)
-    return f"({known or 'memory not known'}) [{', '.join(choice.source)}]"
+    context = f"; {choice.context // 1024}k context" if choice.context else ""
+    return f"({known or 'memory not known'}{context}; {choice.licence or 'licence?'}) [{', '.join(choice.source)}]"
 
 
 RECOMMEND_MODELS = Tool(
