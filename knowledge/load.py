@@ -111,7 +111,7 @@ def vocabulary() -> Vocabulary:
     stem = Stemmer.Stemmer("english").stemWord
     return Vocabulary(
         stop=frozenset(data["stop"]),
-        phrases=tuple((re.compile(pattern), word) for word, pattern in data["phrases"].items()),
+        phrases=re.compile("|".join(f"(?P<{word}>{pattern})" for word, pattern in data["phrases"].items())),
         same={stem(each): stem(word) for word, others in data["same"].items() for each in [word, *others]},
         subjects={name: re.compile(pattern, re.I) for name, pattern in data["subjects"].items()},
     )

@@ -75,18 +75,19 @@ class Index(Generic[D]):
 
 def words(text: str) -> list[str]:
     """Stems without the commonest words; `lora_alpha` and `SFTTrainer` count whole and in their parts."""
-    table = vocabulary()
     lower = _CAMEL.sub("_", text).lower()
-    for pattern, word in table.phrases:
-        lower = pattern.sub(f" {word} ", lower)
-    found = []
-    for token in _TOKEN.findall(lower):
-        parts = _PART.split(token)
-        for each in [token.replace("_", "")] * (len(parts) > 1) + parts:
-            if each and each not in table.stop:
-                stem = _stemmer().stemWord(each)
-                found.append(table.same.get(stem, stem))
-    return found
+    lower = vocabulary().phrases.sub(lambda match: f" {match.lastgroup} ", lower)
+    return [word for token in _TOKEN.findall(lower) for word in _terms(token)]
+
+
+@cache
+def _terms(token: str) -> tuple[str, ...]:
+    """What one token counts as: itself without its joints, and its parts, as stems and synonyms."""
+    table = vocabulary()
+    parts = _PART.split(token)
+    whole = [token.replace("_", "")] if len(parts) > 1 else []
+    stems = (_stemmer().stemWord(each) for each in [*whole, *parts] if each and each not in table.stop)
+    return tuple(table.same.get(stem, stem) for stem in stems)
 
 
 def search(query: str, k: int = 3, intent: Intent | None = None) -> list[Hit[Card]]:
