@@ -33,7 +33,7 @@ ORDER = re.compile(
     re.IGNORECASE,
 )
 """The beginning of a text that orders a training run, rather than asks about one."""
-EXPLAIN = re.compile(r"\s*(what (does|do|is|are)|when (should|do|is)|why|how|where)\b", re.IGNORECASE)
+EXPLAIN = re.compile(r"\s*(what|when|why|how|where|which|who|does|is there|are there)\b", re.IGNORECASE)
 """The beginning of a question of knowledge, whatever it is about."""
 CHOICE = re.compile(
     r"\b(should (we|i)\b|(do|does|did) (we|i|it) (need|have) to\b|worth (it|[\w-]+ing)\b|or something else|"

@@ -8,7 +8,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-import Stemmer
 import yaml
 
 from knowledge.rows import (
@@ -43,14 +42,9 @@ R = TypeVar("R", bound=Row)
 
 @cache
 def sources() -> dict[str, Source]:
-    """All of `sources/*.yaml` by id. ValueError where two files name the same id."""
-    found: dict[str, Source] = {}
-    for path in sorted((FOLDER / "sources").glob("*.yaml")):
-        for key, row in (_yaml(path) or {}).items():
-            if key in found:
-                raise ValueError(f"{path.name}: the source {key} is named twice")
-            found[key] = Source(id=key, **row)
-    return found
+    """All of `sources/*.yaml` by id; a test holds that no id stands in two files."""
+    rows = {key: row for path in sorted((FOLDER / "sources").glob("*.yaml")) for key, row in _yaml(path).items()}
+    return {key: Source(id=key, **row) for key, row in rows.items()}
 
 
 @cache
@@ -108,12 +102,13 @@ def cards() -> tuple[Card, ...]:
 @cache
 def vocabulary() -> Vocabulary:
     data = _yaml(FOLDER / "words.yaml")
-    stem = Stemmer.Stemmer("english").stemWord
     return Vocabulary(
         stop=frozenset(data["stop"]),
-        phrases=re.compile("|".join(f"(?P<{word}>{pattern})" for word, pattern in data["phrases"].items())),
-        same={stem(each): stem(word) for word, others in data["same"].items() for each in [word, *others]},
-        subjects={name: re.compile(pattern, re.I) for name, pattern in data["subjects"].items()},
+        same=tuple(map(tuple, data["same"])),
+        subjects={
+            name: re.compile(pattern, 0 if re.search(r"(?<!\\)[A-Z]", pattern) else re.I)
+            for name, pattern in data["subjects"].items()
+        },
     )
 
 

@@ -178,10 +178,8 @@ class Vocabulary:
     """How words are read in a search; the data of `words.yaml`."""
 
     stop: frozenset[str]
-    phrases: re.Pattern[str]
-    """the name of the group that matched is the word that the phrase stands for"""
-    same: dict[str, str]
-    """a stem, and the one it is read as"""
+    same: tuple[tuple[str, ...], ...]
+    """wordings that may stand for each other, a line each"""
     subjects: dict[str, re.Pattern[str]]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections import Counter
 from datetime import date
 from pathlib import Path
 
@@ -48,6 +49,10 @@ def test_dates_are_in_order() -> None:
 
 
 def test_ids_are_unique() -> None:
+    files = [yaml.load(path.read_text(), Loader=yaml.CSafeLoader) for path in (load.FOLDER / "sources").glob("*.yaml")]
+    named = Counter(key for file in files for key in file)
+    assert [key for key, times in named.items() if times > 1] == []
+    assert len(named) == len(load.sources()) >= 80
     for name in load.FACT_FILES:
         ids = [row.id for row in load.facts(name)]
         assert len(ids) == len(set(ids)), name

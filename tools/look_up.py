@@ -20,7 +20,7 @@ MOST_WORDS = 170
 MOST_CHARACTERS = 1_150
 """And of the facts together: an answer is read in one sitting."""
 
-ANSWERS = 0.4
+ANSWERS = 0.22
 """A fact that holds so much of the question's rarity leads the answer; otherwise a card does."""
 
 BESIDE = 0.55
