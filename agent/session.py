@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent.command import command_line
 from agent.events import ApprovalNeeded, Event, TextDelta, ToolFinished, ToolStarted, Turn, TurnDone
+from agent.importing import quick_imports
 from agent.prompt import excerpt, split_data, with_data
 from agent.settings import OFFLINE
 from tools.base import ServiceError, Tool, UsageError
@@ -143,8 +144,9 @@ class Session:
         """The graph, built on first use: importing langchain takes most of a second."""
         if self.graph is None:
             no_tracing()
-            from agent.graph import build, memory_of
-            from agent.models import chat_model
+            with quick_imports():
+                from agent.graph import build, memory_of
+                from agent.models import chat_model
 
             tools = self.given_tools if self.given_tools is not None else registered()
             self.tools = {tool.name: tool for tool in tools}

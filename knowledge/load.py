@@ -26,7 +26,7 @@ from knowledge.rows import (
 FOLDER = Path(__file__).parent
 FACT_FILES = (
     "gates", "rules", "defaults", "prices", "limits", "shutdowns", "gpus",
-    "peft", "transformers", "trl", "toolkits", "hosted", "serving", "research", "families",
+    "peft", "transformers", "trl", "toolkits", "hosted", "serving", "research", "families", "community",
 )  # fmt: skip
 """The files of `facts/` whose rows are `Fact`s."""
 

@@ -184,8 +184,11 @@ def search_facts(query: str, k: int = 5) -> list[Hit[Fact]]:
     Facts about a product that the query names go before those about another.
     """
     named = subjects(query)
-    hits = [replace(hit, score=hit.score * _fitting(hit.item, named)) for hit in _fact_index().search(query)]
-    left = sorted(hits, key=lambda hit: -hit.score)[:POOL]
+    near = _fact_index().search(query)[: 5 * POOL]
+    left = sorted(
+        (replace(hit, score=hit.score * _fitting(hit.item, named)) for hit in near), key=lambda hit: -hit.score
+    )
+    left = left[:POOL]
     chosen: list[Hit[Fact]] = []
     said: set[int] = set()
     while left and len(chosen) < k:
