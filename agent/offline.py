@@ -225,7 +225,9 @@ def call(tool: str, **args: Any) -> ToolCall:
 
 def answers_questions(now: Said) -> bool:
     """Whether the words answer what the last decision asked, rather than ask something new."""
-    if now.path or not now.situation or now.route.intent not in ("decide", "other") or now.text.rstrip().endswith("?"):
+    if now.path or not now.situation or now.text.rstrip().endswith("?") or EXPLAIN.match(now.text):
+        return False
+    if now.route.intent not in ("decide", "other") and len(now.text.split()) > SHORT_TEXT:
         return False
     turn_start = max((at for at, m in enumerate(now.earlier) if isinstance(m, HumanMessage)), default=0)
     return any(isinstance(m, ToolMessage) and m.name == "decide" for m in now.earlier[turn_start:])

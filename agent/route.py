@@ -1,8 +1,9 @@
-"""From words to an intent of the closed set, by weighted patterns; the patterns are data in route.yaml."""
+"""From words to an intent of the closed set: the weighted patterns of route.yaml, and likeness to utterances."""
 
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -10,16 +11,14 @@ from typing import Any, cast, get_args
 
 import yaml
 
+from knowledge.classify import Classifier
 from knowledge.rows import Intent
 
-FOREIGN_PENALTY = 3.0
-"""A word of another field (images, forecasting, a web page) takes so much from every intent but `other`."""
+LIKENESS = 0.7
+"""What likeness to the utterances counts beside the patterns' weights; chosen on questions of our own."""
 
-LEAST = 0.6
-"""Below this sum a text in the domain has no clear intent: `train`'s bare mention of training just reaches it."""
-
-LEAST_OUTSIDE = 3.0
-"""The same for a text that names nothing of the domain."""
+FOREIGN, OUTSIDE = 3.0, 1.0
+"""What a word of another field (images, forecasting) gives to `other`, and a text without a word of our field."""
 
 MOST = 4_000
 """So many characters are read; a pasted log says what it is in its first and last lines."""
@@ -88,11 +87,25 @@ def _intent(words: str, text: str) -> Intent:
     if "Traceback (most recent call last)" in text:
         return "debug"
     table, sums = _table(), scores(words)
+    alike = _learnt().scores(words)
+    if not alike:
+        return "other"
+    sums = {intent: weight + LIKENESS * alike[intent] for intent, weight in sums.items()}
     if table.foreign.search(words):
-        sums = {intent: weight if intent == "other" else weight - FOREIGN_PENALTY for intent, weight in sums.items()}
-    best = max(sums, key=lambda intent: sums[intent])
-    least = LEAST if table.domain.search(words) else LEAST_OUTSIDE
-    return best if sums[best] >= least else "other"
+        sums["other"] += FOREIGN
+    if not table.domain.search(words):
+        sums["other"] += OUTSIDE
+    return max(sums, key=lambda intent: sums[intent])
+
+
+@cache
+def _learnt() -> Classifier[Intent]:
+    """From every utterance of `utterances/*.yaml`."""
+    examples: defaultdict[Intent, list[str]] = defaultdict(list)
+    for path in sorted(Path(__file__).with_name("utterances").glob("*.yaml")):
+        for intent, texts in _yaml(path).items():
+            examples[_known(intent)] += texts
+    return Classifier(examples)
 
 
 def _task(words: str) -> str | None:
@@ -107,10 +120,7 @@ def _first_path(words: str) -> str | None:
 
 @cache
 def _table() -> _Table:
-    data: dict[str, Any] = yaml.load(
-        Path(__file__).with_name("route.yaml").read_text(encoding="utf-8"),
-        Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader),  # noqa: S506 (a safe loader)
-    )
+    data = _yaml(Path(__file__).with_name("route.yaml"))
     return _Table(
         domain=_joined(data["domain"]),
         foreign=_joined(data["foreign"]),
@@ -122,6 +132,14 @@ def _table() -> _Table:
             for pattern, weight in rows
         ),
     )
+
+
+def _yaml(path: Path) -> dict[str, Any]:
+    data: dict[str, Any] = yaml.load(
+        path.read_text(encoding="utf-8"),
+        Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader),  # noqa: S506 (a safe loader)
+    )
+    return data
 
 
 def _joined(patterns: list[str]) -> re.Pattern[str]:

@@ -131,3 +131,29 @@ def test_search_prefers_the_intent_and_knows_nothing_of_nonsense() -> None:
     meant = {hit.item.id: hit.score for hit in search("learning rate", k=20, intent="configure")}
     assert meant["hyperparameters"] > plain["hyperparameters"]
     assert search("zzxxyy qqwwee") == []
+
+
+NUMBERS = re.compile(
+    r"\$\s?\d|\d\s?(?:USD|dollars|GB|MB|GiB|TFLOP)|\d+\s(?:tokens|bytes|days|hours|months)\b|\b\d+\.\d+\.\d+\b|\b\d?e-\d\b|"
+    r"\b(?:January|February|March|April|May|June|July|August|September|October|November|December) \d{4}"
+)
+"""What belongs in a dated row: money, memory, lengths, dates, versions, rates."""
+
+
+@pytest.mark.parametrize("path", sorted((load.FOLDER / "cards").glob("*.md")), ids=lambda path: path.stem)
+def test_no_card_holds_a_number_that_rots(path: Path) -> None:
+    body = path.read_text(encoding="utf-8").split("---\n", 2)[2]
+    prose = re.sub(r"```.*?```|`[^`]*`|\{\{[^}]*\}\}|\[[^\]]*\]", "", body, flags=re.S)
+    assert NUMBERS.findall(prose) == []
+
+
+def test_a_card_shows_the_value_of_a_fact_and_says_when_it_has_expired(tmp_path: Path) -> None:
+    card = tmp_path / "one.md"
+    head = "---\nid: one\ntitle: One\nkeywords: []\nintents: []\n---\n"
+    card.write_text(head + "At least {{limits.openai.min_examples}}, rate {{defaults.learning_rate}}.")
+    assert load.read_card(card).body == "At least 10, rate 2e-4."
+    stale = load.fact("prices", "prime.qwen3.5-9b.train")
+    assert stale.shown() == "0.6 (read on 2026-09-20, expired)"
+    card.write_text(head + "{{limits.no.such.row}}")
+    with pytest.raises(KeyError):
+        load.read_card(card)
