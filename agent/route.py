@@ -9,9 +9,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, cast, get_args
 
-import yaml
-
 from knowledge.classify import Classifier
+from knowledge.load import read_yaml
 from knowledge.rows import Intent
 
 LIKENESS = 0.7
@@ -103,7 +102,7 @@ def _learnt() -> Classifier[Intent]:
     """From every utterance of `utterances/*.yaml`."""
     examples: defaultdict[Intent, list[str]] = defaultdict(list)
     for path in sorted(Path(__file__).with_name("utterances").glob("*.yaml")):
-        for intent, texts in _yaml(path).items():
+        for intent, texts in read_yaml(path).items():
             examples[_known(intent)] += texts
     return Classifier(examples)
 
@@ -120,7 +119,7 @@ def _first_path(words: str) -> str | None:
 
 @cache
 def _table() -> _Table:
-    data = _yaml(Path(__file__).with_name("route.yaml"))
+    data: dict[str, Any] = read_yaml(Path(__file__).with_name("route.yaml"))
     return _Table(
         domain=_joined(data["domain"]),
         foreign=_joined(data["foreign"]),
@@ -132,14 +131,6 @@ def _table() -> _Table:
             for pattern, weight in rows
         ),
     )
-
-
-def _yaml(path: Path) -> dict[str, Any]:
-    data: dict[str, Any] = yaml.load(
-        path.read_text(encoding="utf-8"),
-        Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader),  # noqa: S506 (a safe loader)
-    )
-    return data
 
 
 def _joined(patterns: list[str]) -> re.Pattern[str]:

@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 
 import Stemmer
 
-ALPHA = 0.3
+ALPHA = 0.1
 """Added to every count (Lidstone)."""
 
 _TOKEN = re.compile(r"[a-z0-9]+(?:[._+-][a-z0-9]+)*|[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]|[?!:]")

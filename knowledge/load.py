@@ -43,7 +43,7 @@ R = TypeVar("R", bound=Row)
 @cache
 def sources() -> dict[str, Source]:
     """All of `sources/*.yaml` by id; a test holds that no id stands in two files."""
-    rows = {key: row for path in sorted((FOLDER / "sources").glob("*.yaml")) for key, row in _yaml(path).items()}
+    rows = {key: row for path in sorted((FOLDER / "sources").glob("*.yaml")) for key, row in read_yaml(path).items()}
     return {key: Source(id=key, **row) for key, row in rows.items()}
 
 
@@ -101,7 +101,7 @@ def cards() -> tuple[Card, ...]:
 
 @cache
 def vocabulary() -> Vocabulary:
-    data = _yaml(FOLDER / "words.yaml")
+    data = read_yaml(FOLDER / "words.yaml")
     return Vocabulary(
         stop=frozenset(data["stop"]),
         same=tuple(map(tuple, data["same"])),
@@ -131,8 +131,9 @@ def _by_id(name: str) -> dict[str, Fact]:
 
 
 def _rows(name: str, kind: type[R]) -> tuple[R, ...]:
-    return tuple(kind(**row) for row in _yaml(FOLDER / "facts" / f"{name}.yaml"))
+    return tuple(kind(**row) for row in read_yaml(FOLDER / "facts" / f"{name}.yaml"))
 
 
-def _yaml(path: Path) -> Any:
+def read_yaml(path: Path) -> Any:
+    """What a YAML file holds, by the C parser where there is one."""
     return yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 (a safe loader)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from pydantic import BaseModel
 
-from knowledge.load import facts, number, questions, references
+from knowledge.load import fact, facts, number, questions, references
 from knowledge.rows import Approach, Case, Fact, Question
 from knowledge.search import Hit, search_cases
 from tools import break_even
 from tools.base import Args, Result, Tool
 from tools.break_even import BreakEven
 from tools.situation import Situation, extract
-from tools.weigh import ALIKE, APPROACHES, approach, choose, score, signals, votes
+from tools.weigh import ALIKE, APPROACHES, choose, likeness, score, signals, votes
 
 NAMES: dict[Approach, str] = {
     "prompt": "Work on the prompt; do not fine-tune yet",
@@ -81,11 +82,11 @@ class DecideResult(Result):
 def decide(args: DecideArgs) -> DecideResult:
     situation = extract(args.question, args.situation)
     precedents = [hit for hit in search_cases(args.question, MOST_CASES) if hit.share >= ALIKE]
-    held = signals(situation)
-    sums, reasons = votes(held, precedents)
+    held, alike = signals(situation), likeness(args.question)
+    sums, reasons = votes(held, precedents, alike)
     best = choose(sums)
     because = _because(best, reasons, precedents)
-    open_ = _open_questions(situation, best, precedents)
+    open_ = _open_questions(situation, best, lambda now: choose(votes(signals(now), precedents, alike)[0]))
     money = break_even.break_even(situation)
     decision = Decision(
         approach=best,
@@ -111,8 +112,10 @@ def _because(best: str, reasons: dict[str, list[Fact]], precedents: list[Hit[Cas
     case = next((hit.item for hit in precedents if hit.item.approach == best), None)
     if "fine_tune" not in best:
         mine += sorted((rule for rule in reasons.get("fine_tune", []) if _weight(rule) < 0), key=_weight)
-    if not mine and not case:
+    if best == "prompt" and not mine:
         mine = [rule for rule in facts("rules") if rule.id == "nothing.prompt"]
+    if not any(_weight(rule) > 0 for rule in mine) and not case:
+        mine.insert(0, fact("gates", "alike"))
     found = [Reason(text=rule.quoted(), source=rule.source[0]) for rule in mine]
     if case:
         found.insert(
@@ -134,7 +137,9 @@ def _confidence(sums: dict[str, float], best: str, held: set[str]) -> float:
     return round(min(0.95, max(0.3, 0.4 + 0.55 * (1 - math.exp(-lead / 4)))), 2)
 
 
-def _open_questions(now: Situation, best: Approach, precedents: list[Hit[Case]]) -> list[tuple[Question, list[str]]]:
+def _open_questions(
+    now: Situation, best: Approach, approach: Callable[[Situation], Approach]
+) -> list[tuple[Question, list[str]]]:
     """At most three open questions, those first whose answers turn the decision, each with what it would turn to."""
     if best == "other":
         return []
@@ -142,9 +147,7 @@ def _open_questions(now: Situation, best: Approach, precedents: list[Hit[Case]])
     for question in questions():
         if getattr(now, question.field) is not None or (question.unless and getattr(now, question.unless) is not None):
             continue
-        turned = [
-            (answer.words, approach(now.model_copy(update=answer.sets), precedents)) for answer in question.answers
-        ]
+        turned = [(answer.words, approach(now.model_copy(update=answer.sets))) for answer in question.answers]
         found.append((question, [f"If {words}: {SHORT[other]}." for words, other in turned if other != best]))
     found.sort(key=lambda pair: -len(pair[1]))
     return found[:MOST_QUESTIONS]

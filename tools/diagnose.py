@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections import Counter
+from collections import defaultdict
 
 from pydantic import BaseModel
 
@@ -14,17 +14,17 @@ from tools.base import Args, Result, Tool
 from tools.material import Material, read
 from tools.signals import Signals, find
 
-MOST = 5
+MOST = 6
 """So many diagnoses at most."""
 
-SAME_CLASS = 0.6
-"""Factor for a further cause of a class that was already named, so that the first three differ."""
+SAME_CLASS = 0.5
+"""Factor for the second cause of a class, so that the first three differ; a third is left out."""
 
 LIKELY = 4.0
 """A weight of so much gives a score of 0.63; see `_score`."""
 
-LEAST = 1.2
-"""Causes below this weight are not named."""
+LEAST = 0.8
+"""Causes for which less speaks of themselves are not named."""
 
 SURE = 0.7
 """A first cause below this score is a suspicion, and the answer asks for what would tell."""
@@ -101,17 +101,19 @@ def _ask(material: Material, ranked: list[Diagnosis]) -> str | None:
 
 
 def _rank(signals: Signals) -> list[Diagnosis]:
+    """Causes by their own weight and that of their class."""
     known = {cause.id: cause for cause in causes()}
-    order = sorted(signals.weights.items(), key=lambda item: -item[1])
-    named: Counter[str] = Counter()
+    by_class: defaultdict[CauseClass, list[tuple[float, str]]] = defaultdict(list)
+    for id_, weight in signals.weights.items():
+        if weight >= LEAST:
+            by_class[known[id_].cause_class].append((weight, id_))
     found = []
-    for id_, weight in order:
-        cause = known[id_]
-        effective = weight * SAME_CLASS ** named[cause.cause_class]
-        named[cause.cause_class] += 1
-        if effective >= LEAST:
-            found.append(_diagnosis(cause, effective, signals.seen[id_]))
-    return sorted(found, key=lambda each: -each.score)[:MOST]
+    for name, members in by_class.items():
+        first, *others = sorted(members, reverse=True)
+        found.append((first[0] + signals.classes.get(name, 0.0), first[1]))
+        found += [(SAME_CLASS * weight, id_) for weight, id_ in others[:1]]
+    best = sorted(found, reverse=True)[:MOST]
+    return [_diagnosis(known[id_], max(weight, LEAST), signals.seen[id_]) for weight, id_ in best]
 
 
 def _diagnosis(cause: Cause, weight: float, seen: list[str]) -> Diagnosis:

@@ -10,8 +10,9 @@ from functools import cache
 
 from packaging.version import InvalidVersion, Version
 
+from knowledge.classify import Classifier
 from knowledge.load import causes, models
-from knowledge.rows import Affected, Cause
+from knowledge.rows import Affected, Cause, CauseClass
 from knowledge.search import Index, words
 from tools.material import Material
 
@@ -23,6 +24,12 @@ READ = 1_500
 
 LIKENESS = 3.0
 """The weight for the cause whose symptoms are most like the text; others get their share of it."""
+
+WORDS = 6
+"""A text of fewer words says too little of a class."""
+
+CLASS_LIKENESS = 0.5
+"""What the likeness of the text to all symptoms of a class counts."""
 
 VERSION = 2.5
 """The weight for a version with the bug, where something else speaks for the cause as well."""
@@ -37,6 +44,8 @@ class Signals:
 
     weights: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     seen: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    classes: dict[CauseClass, float] = field(default_factory=dict)
+    """what speaks for a whole class of causes"""
 
     def add(self, cause: str, weight: float, words: str) -> None:
         self.weights[cause] += weight
@@ -75,9 +84,20 @@ def _symptoms() -> Index[str]:
     return Index([id_ for id_, _ in rows], [words(symptom) for _, symptom in rows])
 
 
+@cache
+def _learnt() -> Classifier[CauseClass]:
+    """Which class a symptom speaks for."""
+    examples: defaultdict[CauseClass, list[str]] = defaultdict(list)
+    for cause in causes():
+        examples[cause.cause_class] += [*cause.symptoms, cause.evidence, cause.cause]
+    return Classifier(examples)
+
+
 def _from_likeness(text: str, signals: Signals) -> None:
-    """BM25 of the text against the known symptoms; the best of each cause counts."""
+    """Of the text to the known symptoms: by BM25 for each cause, where its best symptom counts; learnt for a class."""
     excerpt = text if len(text) <= READ else f"{text[: READ // 2]} {text[-READ // 2 :]}"
+    if len(excerpt.split()) >= WORDS:
+        signals.classes = {name: CLASS_LIKENESS * score for name, score in _learnt().scores(excerpt).items()}
     best: dict[str, float] = {}
     for hit in _symptoms().search(excerpt):
         best[hit.item] = max(best.get(hit.item, 0.0), hit.score * math.sqrt(hit.share))

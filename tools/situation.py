@@ -17,7 +17,6 @@ _THINGS = (
     r"transcripts?|demonstrations?|data ?points?|utterances?|sentences|reviews|articles|descriptions|queries|images)"
 )
 _PER = r"\s*(?:per|a|each|every|/)\s*"
-_CALLS = r"(?:calls?|requests?|queries|messages|tickets|e-?mails|documents|conversations|predictions|questions|users)"
 
 _EXAMPLES = re.compile(rf"{_NUMBER}\+?\s+(?:[a-z-]+ ){{0,3}}{_THINGS}\b(?!{_PER}(?:day|week|month|hour))", re.I)
 _LABELLED = re.compile(
@@ -36,7 +35,7 @@ _VAGUE = (
 )
 """Words for a number of examples, read as its lower bound."""
 
-_MONTHLY = re.compile(rf"{_NUMBER}\s+(?:\w+ ){{0,2}}?(?:{_CALLS})?{_PER}(day|week|month|hour)\b", re.I)
+_MONTHLY = re.compile(rf"{_NUMBER}\+?\s+(?:[\w-]+ ){{0,3}}?(?:[\w-]+)?{_PER}(day|week|month|hour)\b", re.I)
 _MONTH = {"hour": 24 * 30, "day": 30, "week": 4, "month": 1}
 _PROMPT = re.compile(rf"{_NUMBER}[- ]tokens? (?:system )?prompt|prompt (?:of|is|has) {_NUMBER} tokens", re.I)
 

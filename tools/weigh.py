@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from functools import cache
+from pathlib import Path
 from typing import get_args
 
-from knowledge.load import facts, number
+from knowledge.classify import Classifier
+from knowledge.load import facts, number, read_yaml
 from knowledge.rows import Approach, Case, Fact
 from knowledge.search import Hit
 from tools import break_even
@@ -27,17 +30,29 @@ ALIKE = 0.3
 CASE_VOTES = 2.0
 """The weight of the nearest precedent; the others count by their nearness to it."""
 
+LIKENESS = 3.0
+"""What likeness to the situations of `situations*.yaml` counts; chosen on questions of our own."""
+
 Votes = dict[str, float]
 
 
-def approach(now: Situation, precedents: list[Hit[Case]] | None = None) -> Approach:
-    """The best label on what is known."""
-    return choose(votes(signals(now), precedents or [])[0])
+def likeness(words: str) -> Votes:
+    """What a text in the user's own words speaks for, learnt from situations with a known best approach."""
+    return {name: LIKENESS * score for name, score in _learnt().scores(words).items()}
 
 
-def votes(held: set[str], precedents: list[Hit[Case]]) -> tuple[Votes, dict[str, list[Fact]]]:
+@cache
+def _learnt() -> Classifier[Approach]:
+    examples: defaultdict[Approach, list[str]] = defaultdict(list)
+    for path in sorted(Path(__file__).parent.glob("situations*.yaml")):
+        for name, texts in read_yaml(path).items():
+            examples[name] += texts
+    return Classifier(examples)
+
+
+def votes(held: set[str], precedents: list[Hit[Case]], alike: Votes) -> tuple[Votes, dict[str, list[Fact]]]:
     """The sum of the weights for each approach, and the rules behind it."""
-    sums: defaultdict[str, float] = defaultdict(float)
+    sums: defaultdict[str, float] = defaultdict(float, alike)
     reasons: defaultdict[str, list[Fact]] = defaultdict(list)
     for rule in facts("rules"):
         signal, name = rule.id.split(".")
