@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from knowledge.load import causes
 from tools.base import UserError
 from tools.diagnose import DIAGNOSE
+from tools.material import read
+from tools.signals import find
 
 BENCH = Path(__file__).parents[2] / "shared" / "bench" / "debug.jsonl"
 
@@ -188,3 +191,24 @@ def test_real_cases() -> None:
     gold = [row["cause_class"] for row in rows]
     assert sum(cause in found[:1] for cause, found in zip(gold, named, strict=True)) / len(rows) >= 0.65
     assert sum(cause in found for cause, found in zip(gold, named, strict=True)) / len(rows) >= 0.85
+
+
+def test_every_cause_finds_its_own_symptoms() -> None:
+    told = [(cause.cause_class, symptom) for cause in causes() for symptom in cause.symptoms]
+    found = [[each.cause_class for each in DIAGNOSE.call(symptom=symptom).diagnoses] for _, symptom in told]
+    assert len(told) > 400
+    assert len(causes()) >= 60
+    assert sum(name in classes[:1] for (name, _), classes in zip(told, found, strict=True)) / len(told) >= 0.9
+    assert sum(name in classes[:3] for (name, _), classes in zip(told, found, strict=True)) / len(told) >= 0.98
+
+
+def test_a_version_with_the_bug_counts_and_a_mended_one_does_not() -> None:
+    cause = next(cause for cause in causes() if any(each.fixed_in for each in cause.affected))
+    affected = next(each for each in cause.affected if each.fixed_in)
+    symptom = cause.symptoms[0]
+
+    def score(version: str) -> float:
+        found = find(read(f"{symptom} {affected.package}=={version}"))
+        return found.weights[cause.id]
+
+    assert score(affected.since or "0.0.1") > score(str(affected.fixed_in))

@@ -22,13 +22,13 @@ LINE = 2_000
 READ = 1_500
 """So many characters of the text, its beginning and its end, are compared with known symptoms."""
 
-LIKENESS = 3.0
+LIKENESS = 5.0
 """The weight for the cause whose symptoms are most like the text; others get their share of it."""
 
 WORDS = 6
 """A text of fewer words says too little of a class."""
 
-CLASS_LIKENESS = 0.5
+CLASS_LIKENESS = 0.75
 """What the likeness of the text to all symptoms of a class counts."""
 
 VERSION = 2.5

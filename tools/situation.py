@@ -31,6 +31,7 @@ _NO_EXAMPLES = re.compile(
 _VAGUE = (
     (re.compile(rf"\bthousands of (\w+ ){{0,3}}{_THINGS}", re.I), 1_000),
     (re.compile(rf"\bhundreds of (\w+ ){{0,3}}{_THINGS}", re.I), 100),
+    (re.compile(r"\b(hardly|barely|scarcely) any (\w+ ){0,3}(data|examples|samples|inputs|rows|labels)", re.I), 5),
     (re.compile(r"\b(handful of|couple of|only a few|just a few) (\w+ ){0,2}(examples|samples|rows)", re.I), 5),
 )
 """Words for a number of examples, read as its lower bound."""
@@ -126,6 +127,14 @@ class Situation(BaseModel):
     safety_critical: bool | None = None
     teacher: bool | None = None
     """a stronger model may be distilled"""
+    prompt_fixable: bool | None = None
+    """reply language, length or manner is wrong"""
+    no_training: bool | None = None
+    """the user does not want to train"""
+    noisy_retrieval: bool | None = None
+    """retrieved passages distract the model"""
+    growing_prompt: bool | None = None
+    """the prompt is long for all its rules and examples"""
     cache_hit_rate: float | None = None
     """share of the prompt that the provider's cache serves today"""
     latency_ms: int | None = None

@@ -20,7 +20,7 @@ APPROACHES: tuple[Approach, ...] = get_args(Approach)
 PLAIN_SIGNALS = (
     "needs_facts", "knowledge_changes", "style_or_format", "format_only", "wrong_content", "labels_closed_set",
     "narrow_task", "own_language", "general_knowledge", "tabular", "off_the_shelf", "open_ended", "both_asked",
-    "latency_or_privacy", "small_effort",
+    "latency_or_privacy", "small_effort", "prompt_fixable", "no_training", "noisy_retrieval", "growing_prompt",
 )  # fmt: skip
 """Fields of a situation that are signals as they stand."""
 
