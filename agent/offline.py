@@ -44,6 +44,14 @@ CHOICE = re.compile(
     re.IGNORECASE,
 )
 """A choice between ways, in whatever intent it is wrapped."""
+OWN = re.compile(
+    r"\b(we|our|us|i|my|i'd|we'd|company|team|startup|firm|product|customers|users|clinic|university)\b", re.IGNORECASE
+)
+"""The voice of somebody who tells of a task of theirs."""
+TOLD = 15
+"""words; a longer text in that voice that asks for a way is also decided on"""
+MEANING = re.compile(r"\s*what (is|are|does|do) (\S+ ){0,4}\S+$", re.IGNORECASE)
+"""A short question for what something is."""
 GUIDE = re.compile(r"\b(guide|walk|take) me\b|\bfrom the (start|beginning)\b", re.IGNORECASE)
 WORD = re.compile(r"\s*\S+\s*$|\s*\S+")
 
@@ -78,6 +86,11 @@ class Said:
     def begins(self) -> bool:
         """Whether the words ask to be guided through all of it."""
         return not self.ordered and (self.route.workflow or GUIDE.search(self.text) is not None)
+
+    @property
+    def decides(self) -> bool:
+        """Whether the words ask which way to take, rather than only tell of a task."""
+        return self.route.intent == "decide" or self.begins or chooses(self) or answers_questions(self)
 
     def result(self, tool: str) -> ToolMessage | None:
         return next((result for result in reversed(self.results) if result.name == tool), None)
@@ -168,10 +181,20 @@ def first_calls(now: Said) -> list[ToolCall]:
         return [call("decide", question=now.question), *looking_at(now.path)]
     if answers_questions(now):
         return [call("decide", question=now.question, situation=now.situation), *looking_at(now.path)]
-    intent = now.route.intent
-    if intent != "decide" and CHOICE.search(now.question):
+    if now.route.intent != "decide" and (chooses(now) or tells_a_task(now)):
         return [call("decide", question=now.question), *by_intent(now)]
     return by_intent(now)
+
+
+def chooses(now: Said) -> bool:
+    """Whether the words weigh ways against each other; `which rate should I set` does not."""
+    return now.route.intent not in ("configure", "cost", "deploy") and CHOICE.search(now.question) is not None
+
+
+def tells_a_task(now: Said) -> bool:
+    """Whether somebody tells of a task at length, without a fault to find."""
+    long = len(now.question.split()) >= TOLD and OWN.search(now.question) is not None
+    return long and now.route.intent != "debug" and not now.path
 
 
 def by_intent(now: Said) -> list[ToolCall]:
@@ -179,6 +202,8 @@ def by_intent(now: Said) -> list[ToolCall]:
     intent, path = now.route.intent, now.path
     plain = now.text.rstrip().endswith("?") and not CHOICE.search(now.text)
     explain = [look_up(now)] if plain or EXPLAIN.match(now.text) else []
+    if intent == "decide" and MEANING.match(now.text) and not CHOICE.search(now.text):
+        return [look_up(now)]
     if intent == "decide":
         return [call("decide", question=now.question), *looking_at(path), *explain]
     if intent == "debug":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,8 +20,19 @@ ORDER = (
 )  # fmt: skip
 """Which result leads the answer."""
 
-LEADS = {"decide": 0.85, "diagnose": 0.8, "data_check": 0.8, "plan": 0.6, "recommend_models": 0.5, "runs": 0.3}
+LEADS = {
+    "decide": 0.85,
+    "diagnose": 0.8,
+    "data_check": 0.8,
+    "plan": 0.6,
+    "recommend_models": 0.5,
+    "runs": 0.3,
+    "look_up": 0.3,
+}
 """From this share on what was looked up answers the question itself and leads before that result."""
+
+UNSURE = 0.35
+"""A decision that is no surer says only where to begin."""
 
 STEPS = (
     "**The way:** 1. decide → 2. data: inspect, check, split → 3. baseline: the same test rows through the plain "
@@ -35,7 +45,7 @@ ASK_TARGET = "Which accuracy would be good enough?"
 
 def write_answer(now: Said) -> str:
     """The answer to the user's last words, as Markdown."""
-    lead, *rest = bodies(in_order(now.results)) or [""]
+    lead, *rest = bodies(in_order(now)) or [""]
     parts = [started(now), lead, STEPS if now.begins else "", *rest]
     questions = [question for question in asked(now) if not any(question in part for part in parts)]
     if questions:
@@ -59,19 +69,34 @@ def was_refused(result: ToolMessage) -> bool:
     return result.status == "error" and result.text.startswith("User rejected the tool call")
 
 
-def in_order(results: Iterable[ToolMessage]) -> list[ToolMessage]:
+def in_order(now: Said) -> list[ToolMessage]:
     """The newest result of each tool, the leading one first, refused ones left out."""
-    newest = {result.name: result for result in results}
+    newest = {result.name: result for result in now.results}
     if "go" in newest:
         newest.pop("plan", None)  # the user saw it before approving, and a started run repeats it
     newest = {name: result for name, result in newest.items() if not was_refused(result)}
     ranked = sorted(newest.values(), key=lambda each: ORDER.index(each.name) if each.name in ORDER else len(ORDER))
-    if looked := newest.get("look_up"):
-        share = (looked.artifact or {}).get("share", 0.0)
-        if len(ranked) > 1 and share >= LEADS.get(str(ranked[0].name), 2.0):
-            ranked.remove(looked)
-            ranked.insert(0, looked)
+    decided, looked = newest.get("decide"), newest.get("look_up")
+    if decided and len(ranked) > 1 and not now.decides:
+        ranked.remove(decided)
+        ranked.append(decided)
+    if looked and len(ranked) > 1 and share_of(looked) >= needed_to_lead(ranked[0]):
+        ranked.remove(looked)
+        ranked.insert(0, looked)
     return ranked
+
+
+def share_of(looked: ToolMessage) -> float:
+    """How much of the question the looked-up answer holds."""
+    return float((looked.artifact or {}).get("share", 0.0))
+
+
+def needed_to_lead(result: ToolMessage) -> float:
+    """From which share on an answer that was looked up goes before this result; less before an unsure decision."""
+    decision = (result.artifact or {}).get("decision") if result.name == "decide" else None
+    if decision and decision["confidence"] <= UNSURE:
+        return LEADS["look_up"]
+    return LEADS.get(str(result.name), 2.0)
 
 
 def bodies(results: list[ToolMessage]) -> list[str]:

@@ -104,6 +104,7 @@ def vocabulary() -> Vocabulary:
     data = read_yaml(FOLDER / "words.yaml")
     return Vocabulary(
         stop=frozenset(data["stop"]),
+        everywhere=frozenset(data["everywhere"]),
         same=tuple(map(tuple, data["same"])),
         subjects={
             name: re.compile(pattern, 0 if re.search(r"(?<!\\)[A-Z]", pattern) else re.I)

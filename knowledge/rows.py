@@ -178,6 +178,8 @@ class Vocabulary:
     """How words are read in a search; the data of `words.yaml`."""
 
     stop: frozenset[str]
+    everywhere: frozenset[str]
+    """words that count in a question only where it has no others"""
     same: tuple[tuple[str, ...], ...]
     """wordings that may stand for each other, a line each"""
     subjects: dict[str, re.Pattern[str]]

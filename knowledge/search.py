@@ -44,6 +44,12 @@ POOL = 30
 SAID_BEFORE = 0.5
 """Share of a fact's score that remains where all of it was already said."""
 
+MOST_CONCEPTS = 4
+"""A question of more concepts is not broad."""
+
+ALL = 0.99
+"""A share that is all but for rounding."""
+
 OTHER_WORDS = 0.8
 """Factor for a concept found in other words than the query's."""
 
@@ -141,12 +147,15 @@ def _terms(token: str) -> tuple[str, ...]:
 
 def concepts(query: str) -> list[Concept]:
     """What the query speaks of; a phrase of `words.yaml` is one thing, and so is every other word."""
+    tokens = _TOKEN.findall(query)
+    telling = [token for token in tokens if not everywhere(token)]
     weights: dict[str, float] = {}
-    for token in _TOKEN.findall(query):
+    for token in telling if any(_terms(token) for token in telling) else tokens:
         weight = NUMBER if token.isdigit() else NAME if _NAME.search(token) else 1.0
         terms = _terms(token)
+        compound = len(terms) > 1 and weight == NAME
         for word in terms:
-            weights[word] = max(weight if len(terms) == 1 else PART, weights.get(word, 0.0))
+            weights[word] = max(PART if compound else weight, weights.get(word, 0.0))
     said, table = list(weights), _same()
     found: list[Concept] = []
     taken: set[str] = set()
@@ -158,6 +167,11 @@ def concepts(query: str) -> list[Concept]:
                 others = [other for other in table.get(wording, ()) if other != wording]
                 found.append(Concept((wording, *others), max(weights[word] for word in wording)))
     return found
+
+
+def everywhere(token: str) -> bool:
+    """Whether all parts of a token are words of `words.yaml` that every text of the field has: `fine-tuning`."""
+    return all(part in vocabulary().everywhere for part in _PART.split(token.lower()))
 
 
 @cache
@@ -176,6 +190,15 @@ def search(query: str, k: int = 3, intent: Intent | None = None) -> list[Hit[Car
     hits = _card_index().search(query)
     better = [replace(hit, score=hit.score * (INTENT_BONUS if intent in hit.item.intents else 1)) for hit in hits]
     return sorted(better, key=lambda hit: -hit.score)[:k]
+
+
+def broad(query: str) -> Hit[Card] | None:
+    """The card whose title and keywords hold all of a short question that names no product and no option."""
+    asked = concepts(query)
+    if len(asked) > MOST_CONCEPTS or subjects(query) or any(concept.weight == PART for concept in asked):
+        return None
+    best = next(iter(_head_index().search(query)), None)
+    return best if best and best.share > ALL else None
 
 
 def search_facts(query: str, k: int = 5) -> list[Hit[Fact]]:
@@ -242,6 +265,11 @@ def _stemmer() -> Stemmer.Stemmer:
 def _card_index() -> Index[Card]:
     heads = [words(f"{card.title} {' '.join(card.keywords)}") for card in cards()]
     return Index(cards(), [head * HEAD_WEIGHT + words(card.body) for head, card in zip(heads, cards(), strict=True)])
+
+
+@cache
+def _head_index() -> Index[Card]:
+    return Index(cards(), (words(f"{card.title} {card.title} {' '.join(card.keywords)}") for card in cards()))
 
 
 @cache

@@ -34,7 +34,7 @@ def test_compounds_count_whole_and_in_parts() -> None:
     [
         ("which lr for lora", "rate"),
         ("activation checkpointing", "memory"),
-        ("On which parts of a transformer block does IA3 act?", "ia3"),
+        ("Which parts does IA3 act on?", "ia3"),
     ],
 )
 def test_other_words_for_the_same_thing_and_names_decide(index: Index[str], query: str, found: str) -> None:

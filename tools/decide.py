@@ -9,12 +9,12 @@ from pydantic import BaseModel
 
 from knowledge.load import fact, facts, number, questions, references
 from knowledge.rows import Approach, Case, Fact, Question
-from knowledge.search import Hit, search_cases
+from knowledge.search import Hit
 from tools import break_even
 from tools.base import Args, Result, Tool
 from tools.break_even import BreakEven
 from tools.situation import Situation, extract
-from tools.weigh import ALIKE, APPROACHES, choose, likeness, score, signals, votes
+from tools.weigh import APPROACHES, choose, likeness, near_cases, score, signals, votes
 
 NAMES: dict[Approach, str] = {
     "prompt": "Work on the prompt; do not fine-tune yet",
@@ -30,7 +30,6 @@ SHORT: dict[Approach, str] = {
 }  # fmt: skip
 MOST_REASONS = 4
 MOST_QUESTIONS = 3
-MOST_CASES = 3
 
 
 class DecideArgs(Args):
@@ -81,7 +80,7 @@ class DecideResult(Result):
 
 def decide(args: DecideArgs) -> DecideResult:
     situation = extract(args.question, args.situation)
-    precedents = [hit for hit in search_cases(args.question, MOST_CASES) if hit.share >= ALIKE]
+    precedents = near_cases(args.question)
     held, alike = signals(situation), likeness(args.question)
     sums, reasons = votes(held, precedents, alike)
     best = choose(sums)

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from knowledge.load import FACT_FILES, facts, models, references
 from knowledge.rows import Card, Fact, Intent, cited
-from knowledge.search import Hit, rarity, search, search_facts, words
+from knowledge.search import Hit, broad, rarity, search, search_facts, words
 from tools.base import Args, Result, Tool
 
 MOST_WORDS = 170
@@ -61,7 +61,7 @@ class LookUpResult(Result):
     cards: list[str]
     """ids of the cards used, best first"""
     share: float
-    """how much of the question's rarity the best fact holds, 0..1; 0 where a card answers"""
+    """how much of the question's rarity the best fact or card holds, 0..1; 0 where neither is near"""
     sources: list[dict[str, str | None]]
 
     def text(self) -> str:
@@ -78,8 +78,11 @@ class _Sentence:
 def look_up(args: LookUpArgs) -> LookUpResult:
     found = search_facts(args.question, k=MOST_FACTS)
     hits = search(args.question, k=2, intent=args.intent)
-    share = found[0].share if found and found[0].share >= ANSWERS else 0.0
-    if share:
+    card = broad(args.question)
+    if card:
+        hits = [card, *(hit for hit in hits if hit.item.id != card.item.id)]
+    share = card.share if card else found[0].share if found and found[0].share >= ANSWERS else 0.0
+    if share and not card:
         answer = _from_facts(found, _parts(hits[0].item)[1] if hits else "")
     else:
         answer = _from_cards(args.question, hits) if hits else NOTHING

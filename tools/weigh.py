@@ -10,7 +10,7 @@ from typing import get_args
 from knowledge.classify import Classifier
 from knowledge.load import facts, number, read_yaml
 from knowledge.rows import Approach, Case, Fact
-from knowledge.search import Hit
+from knowledge.search import Hit, search_cases
 from tools import break_even
 from tools.situation import Situation
 
@@ -27,18 +27,32 @@ PLAIN_SIGNALS = (
 ALIKE = 0.3
 """A case that holds less of the question's rarity is no precedent."""
 
+MOST_CASES = 3
+
 CASE_VOTES = 2.0
 """The weight of the nearest precedent; the others count by their nearness to it."""
 
 LIKENESS = 3.0
 """What likeness to the situations of `situations*.yaml` counts; chosen on questions of our own."""
 
+LEAST_WORDS = 8
+"""A shorter text tells no situation."""
+
 Votes = dict[str, float]
 
 
 def likeness(words: str) -> Votes:
     """What a text in the user's own words speaks for, learnt from situations with a known best approach."""
+    if len(words.split()) < LEAST_WORDS:
+        return {}
     return {name: LIKENESS * score for name, score in _learnt().scores(words).items()}
+
+
+def near_cases(words: str) -> list[Hit[Case]]:
+    """The published cases whose task is like the words, nearest first."""
+    if len(words.split()) < LEAST_WORDS:
+        return []
+    return [hit for hit in search_cases(words, MOST_CASES) if hit.share >= ALIKE]
 
 
 @cache
