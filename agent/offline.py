@@ -5,18 +5,26 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 from uuid import uuid4
 
 from langchain_core.language_models.chat_models import BaseChatModel
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.messages.tool import ToolCall, tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
-from agent.prompt import excerpt, situation_in, split_data
-from agent.route import Route, route
+from agent.heard import (
+    CHOICE,
+    EXPLAIN,
+    GREETING,
+    MEANING,
+    Said,
+    answers_questions,
+    chooses,
+    said,
+    tells_a_task,
+)  # fmt: skip
 from agent.writing import write_answer
 
 if TYPE_CHECKING:
@@ -25,100 +33,7 @@ if TYPE_CHECKING:
     from langchain_core.runnables import Runnable
     from langchain_core.tools import BaseTool
 
-SHORT_TEXT = 12
-"""words; a shorter text that names a file is about that file"""
-ORDER = re.compile(
-    r"\W*((ok(ay)?|yes|please|now|then|and|so|let'?s|i want (you )?to|can you|could you)\W+)*"
-    r"(train|fine-?\s?tune|start|go ahead|go on|do it|run (it|the (whole )?job|everything)|do the (whole )?job)\b",
-    re.IGNORECASE,
-)
-"""The beginning of a text that orders a training run, rather than asks about one."""
-EXPLAIN = re.compile(r"\s*(what|when|why|how|where|which|who|does|is there|are there)\b", re.IGNORECASE)
-"""The beginning of a question of knowledge, whatever it is about."""
-CHOICE = re.compile(
-    r"\b(should (we|i)\b|(do|does|did) (we|i|it) (need|have) to\b|worth (it|[\w-]+ing)\b|or something else|"
-    r"(what|which) approach|what (would|should)\b|use instead|combination|is (prompting|few-?shot|rag|retrieval|"
-    r"(\w+ )?fine-?\s?tuning) (\w+ )?(the|a|needed|required|enough|right|better)\b|"
-    r"(would|will) .{0,60}\b(do better|help)\b|"
-    r"or (is|a|just|better)? ?(fine-?\s?tun|prompt|few-?shot|rag\b|retriev|both\b))",
-    re.IGNORECASE,
-)
-"""A choice between ways, in whatever intent it is wrapped."""
-OWN = re.compile(
-    r"\b(we|our|us|i|my|i'd|we'd|company|team|startup|firm|product|customers|users|clinic|university)\b", re.IGNORECASE
-)
-"""The voice of somebody who tells of a task of theirs."""
-TOLD = 15
-"""words; a longer text in that voice that asks for a way is also decided on"""
-MEANING = re.compile(r"\s*what (is|are|does|do) (\S+ ){0,4}\S+$", re.IGNORECASE)
-"""A short question for what something is."""
-GUIDE = re.compile(r"\b(guide|walk|take) me\b|\bfrom the (start|beginning)\b", re.IGNORECASE)
 WORD = re.compile(r"\s*\S+\s*$|\s*\S+")
-
-
-@dataclass(frozen=True)
-class Said:
-    """The conversation as the rules see it."""
-
-    text: str
-    """the user's last words"""
-    path: str | None
-    """the data file they name"""
-    route: Route
-    situation: dict[str, Any] | None
-    results: tuple[ToolMessage, ...]
-    """what the tools answered since"""
-    earlier: tuple[BaseMessage, ...]
-    """all before the user's last words"""
-
-    @property
-    def question(self) -> str:
-        return excerpt(self.text)
-
-    @property
-    def ordered(self) -> str | None:
-        """The file to train on, where the words order it: the one they name, else the one named last."""
-        if self.route.intent == "debug" or self.text.rstrip().endswith("?") or not ORDER.match(self.text):
-            return None
-        return self.path or last_path(self.earlier)
-
-    @property
-    def begins(self) -> bool:
-        """Whether the words ask to be guided through all of it."""
-        return not self.ordered and (self.route.workflow or GUIDE.search(self.text) is not None)
-
-    @property
-    def decides(self) -> bool:
-        """Whether the words ask which way to take, rather than only tell of a task."""
-        return self.route.intent == "decide" or self.begins or chooses(self) or answers_questions(self)
-
-    def result(self, tool: str) -> ToolMessage | None:
-        return next((result for result in reversed(self.results) if result.name == tool), None)
-
-    def succeeded(self, tool: str) -> bool:
-        result = self.result(tool)
-        return result is not None and result.status == "success"
-
-
-def said(messages: Sequence[BaseMessage]) -> Said:
-    """Read a conversation that has at least one message of the user."""
-    last = max(at for at, message in enumerate(messages) if isinstance(message, HumanMessage))
-    text, data = split_data(messages[last].text)
-    heard = route(excerpt(text))
-    system = next((message.text for message in messages if isinstance(message, SystemMessage)), "")
-    results = tuple(message for message in messages[last:] if isinstance(message, ToolMessage))
-    path = data or meant(heard.path, text)
-    return Said(text, path, heard, situation_in(system), results, tuple(messages[:last]))
-
-
-def meant(path: str | None, text: str) -> str | None:
-    """The path, unless it is only mentioned in passing: in a long text a file counts if it exists."""
-    if path is None or len(text.split()) <= SHORT_TEXT:
-        return path
-    try:
-        return path if Path(path).expanduser().exists() else None
-    except OSError:
-        return None
 
 
 class OfflineAdvisor(BaseChatModel):
@@ -175,6 +90,8 @@ def next_calls(now: Said) -> list[ToolCall]:
 
 def first_calls(now: Said) -> list[ToolCall]:
     """What the words ask for: an order, the guided way, an answer to our questions, a choice, or else by intent."""
+    if not now.question.strip() or GREETING.match(now.text):
+        return []
     if now.ordered:
         return [call("plan", data=now.ordered)]
     if now.begins:
@@ -184,17 +101,6 @@ def first_calls(now: Said) -> list[ToolCall]:
     if now.route.intent != "decide" and (chooses(now) or tells_a_task(now)):
         return [call("decide", question=now.question), *by_intent(now)]
     return by_intent(now)
-
-
-def chooses(now: Said) -> bool:
-    """Whether the words weigh ways against each other; `which rate should I set` does not."""
-    return now.route.intent not in ("configure", "cost", "deploy") and CHOICE.search(now.question) is not None
-
-
-def tells_a_task(now: Said) -> bool:
-    """Whether somebody tells of a task at length, without a fault to find."""
-    long = len(now.question.split()) >= TOLD and OWN.search(now.question) is not None
-    return long and now.route.intent != "debug" and not now.path
 
 
 def by_intent(now: Said) -> list[ToolCall]:
@@ -241,32 +147,11 @@ def looking_at(path: str | None) -> list[ToolCall]:
 
 
 def look_up(now: Said) -> ToolCall:
-    return call("look_up", question=now.question, intent=now.route.intent)
+    return call("look_up", question=now.searched, intent=now.route.intent)
 
 
 def call(tool: str, **args: Any) -> ToolCall:
     return ToolCall(name=tool, args=args, id=f"call-{uuid4().hex[:12]}", type="tool_call")
-
-
-def answers_questions(now: Said) -> bool:
-    """Whether the words answer what the last decision asked, rather than ask something new."""
-    if now.path or not now.situation or now.text.rstrip().endswith("?") or EXPLAIN.match(now.text):
-        return False
-    if now.route.intent not in ("decide", "other") and len(now.text.split()) > SHORT_TEXT:
-        return False
-    turn_start = max((at for at, m in enumerate(now.earlier) if isinstance(m, HumanMessage)), default=0)
-    return any(isinstance(m, ToolMessage) and m.name == "decide" for m in now.earlier[turn_start:])
-
-
-def last_path(earlier: Sequence[BaseMessage]) -> str | None:
-    """The file that the user named last."""
-    for message in reversed(earlier):
-        if isinstance(message, HumanMessage):
-            text, data = split_data(message.text)
-            path = data or meant(route(excerpt(text)).path, text)
-            if path:
-                return path
-    return None
 
 
 def newest_run(artifact: Any) -> str | None:

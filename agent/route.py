@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import defaultdict
 from dataclasses import dataclass
@@ -83,16 +84,21 @@ def scores(text: str) -> dict[Intent, float]:
 
 
 def _intent(words: str, text: str) -> Intent:
+    """Outside the field's words an intent needs a pattern of its own: likeness alone finds one in anything."""
     if "Traceback (most recent call last)" in text:
         return "debug"
     table, sums = _table(), scores(words)
     alike = _learnt().scores(words)
     if not alike:
         return "other"
-    sums = {intent: weight + LIKENESS * alike[intent] for intent, weight in sums.items()}
+    inside = table.domain.search(words) is not None
+    sums = {
+        intent: weight + LIKENESS * alike[intent] if weight or inside or intent == "other" else -math.inf
+        for intent, weight in sums.items()
+    }
     if table.foreign.search(words):
         sums["other"] += FOREIGN
-    if not table.domain.search(words):
+    if not inside:
         sums["other"] += OUTSIDE
     return max(sums, key=lambda intent: sums[intent])
 

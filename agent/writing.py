@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from langchain_core.messages import ToolMessage
 
-    from agent.offline import Said
+    from agent.heard import Said
 
 WORDS = 190
 LEAD_SHARE = 0.7
@@ -34,6 +34,12 @@ LEADS = {
 UNSURE = 0.35
 """A decision that is no surer says only where to begin."""
 
+WHO = (
+    "I am the Fine-Tuning Assistant, an AI system: offline I answer from rules, cards and dated facts, and I keep to "
+    "them. Tell me your task and what you have tried, ask about tuning, or name a data file, a log or a run. "
+    "`Should I fine-tune for ...?` is a good beginning; `guide me` walks the whole way."
+)
+
 STEPS = (
     "**The way:** 1. decide → 2. data: inspect, check, split → 3. baseline: the same test rows through the plain "
     "prompt and few-shot examples → 4. train, if it can still pay → 5. evaluate and deliver, or stop."
@@ -45,8 +51,10 @@ ASK_TARGET = "Which accuracy would be good enough?"
 
 def write_answer(now: Said) -> str:
     """The answer to the user's last words, as Markdown."""
+    if not now.results:
+        return WHO
     lead, *rest = bodies(in_order(now)) or [""]
-    parts = [started(now), lead, STEPS if now.begins else "", *rest]
+    parts = [now.language.note if now.language else "", started(now), lead, STEPS if now.begins else "", *rest]
     questions = [question for question in asked(now) if not any(question in part for part in parts)]
     if questions:
         parts.append("**To go on, tell me:**\n" + "\n".join(f"{n}. {q}" for n, q in enumerate(questions, 1)))

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from knowledge.load import FACT_FILES, facts, models, references
 from knowledge.rows import Card, Fact, Intent, cited
-from knowledge.search import Hit, broad, rarity, search, search_facts, words
+from knowledge.search import NAME, PART, Hit, broad, concepts, rarity, search, search_facts, words
 from tools.base import Args, Result, Tool
 
 MOST_WORDS = 170
@@ -40,9 +40,13 @@ NEAR, MOST_SENTENCES = 0.3, 6
 OTHER_CARD = 0.5
 """Factor for sentences of the second card."""
 
+HELD = 0.45
+"""Where a question seems to be of another field, a fact must hold so much of it, in two things at least, or a name."""
+
 NOTHING = (
-    "I have no card on that. Ask me whether to fine-tune, how to prepare data, which base model or settings to take, "
-    "how to evaluate, why a run went wrong, how to deploy, or what it costs."
+    "I have nothing on that: I know about fine-tuning language models and the ways around it. Ask me whether to "
+    "fine-tune, how to prepare data, which base model or settings to take, how to evaluate, why a run went wrong, how "
+    "to deploy, or what it costs."
 )
 
 _SENTENCE = re.compile(r"(?<=[.?!])\s+(?=[A-Z`“])")
@@ -79,6 +83,8 @@ def look_up(args: LookUpArgs) -> LookUpResult:
     found = search_facts(args.question, k=MOST_FACTS)
     hits = search(args.question, k=2, intent=args.intent)
     card = broad(args.question)
+    if args.intent == "other" and not card and not (found and _of_the_field(args.question, found[0])):
+        return LookUpResult(answer=NOTHING, cards=[], share=0.0, sources=[])
     if card:
         hits = [card, *(hit for hit in hits if hit.item.id != card.item.id)]
     share = card.share if card else found[0].share if found and found[0].share >= ANSWERS else 0.0
@@ -88,6 +94,12 @@ def look_up(args: LookUpArgs) -> LookUpResult:
         answer = _from_cards(args.question, hits) if hits else NOTHING
     cards = [hit.item.id for hit in hits]
     return LookUpResult(answer=answer, cards=cards, share=round(share, 3), sources=references(cited(answer)))
+
+
+def _of_the_field(question: str, hit: Hit[Fact]) -> bool:
+    asked = concepts(question)
+    names = any(asked[number].weight in (NAME, PART) for number in hit.parts)
+    return names or (hit.share >= HELD and len(hit.parts) >= 2)
 
 
 def _from_facts(found: list[Hit[Fact]], step: str) -> str:

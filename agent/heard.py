@@ -1,0 +1,172 @@
+"""The conversation as the rules of the offline advisor hear it: the last words, what they name, what they ask for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage, ToolMessage
+
+from agent.language import Language, detect, in_english
+from agent.prompt import excerpt, situation_in, split_data
+from agent.route import Route, route
+
+SHORT_TEXT = 12
+"""words; a shorter text that names a file is about that file"""
+ORDER = re.compile(
+    r"\W*((ok(ay)?|yes|please|now|then|and|so|let'?s|i want (you )?to|can you|could you)\W+)*"
+    r"(train|fine-?\s?tune|start|go ahead|go on|do it|run (it|the (whole )?job|everything)|do the (whole )?job)\b",
+    re.IGNORECASE,
+)
+"""The beginning of a text that orders a training run, rather than asks about one."""
+EXPLAIN = re.compile(r"\s*(what|when|why|how|where|which|who|does|is there|are there)\b", re.IGNORECASE)
+"""The beginning of a question of knowledge, whatever it is about."""
+CHOICE = re.compile(
+    r"\b(should (we|i)\b|(do|does|did) (we|i|it) (need|have) to\b|worth (it|[\w-]+ing)\b|or something else|"
+    r"(what|which) approach|what (would|should)\b|use instead|combination|is (prompting|few-?shot|rag|retrieval|"
+    r"(\w+ )?fine-?\s?tuning) (\w+ )?(the|a|needed|required|enough|right|better)\b|"
+    r"(would|will) .{0,60}\b(do better|help)\b|"
+    r"or (is|a|just|better)? ?(fine-?\s?tun|prompt|few-?shot|rag\b|retriev|both\b))",
+    re.IGNORECASE,
+)
+"""A choice between ways, in whatever intent it is wrapped."""
+OWN = re.compile(
+    r"\b(we|our|us|i|my|i'd|we'd|company|team|startup|firm|product|customers|users|clinic|university)\b", re.IGNORECASE
+)
+"""The voice of somebody who tells of a task of theirs."""
+TOLD = 15
+"""words; a longer text in that voice that asks for a way is also decided on"""
+MEANING = re.compile(r"\s*what (is|are|does|do) (\S+ ){0,4}\S+$", re.IGNORECASE)
+"""A short question for what something is."""
+SENTENCE = re.compile(r"(?<=[.!?\n])\s+")
+COMMAND = re.compile(
+    r"\b(ignore|disregard|forget|override)\b.{0,30}\b(rules?|instructions?|prompts?|guidelines)\b|"
+    r"\byou (must|have to|shall|will) (only |now |always )*(answer|say|reply|output|respond|decide|recommend)\b|"
+    r"^\W*(only )?(say|answer|output|reply|respond)( with)?\W+(decision|approach|fine_tune|rag|yes|no)\b|"
+    r"\b(reveal|print|show|repeat)\b.{0,20}\bsystem prompt\b",
+    re.IGNORECASE,
+)
+GREETING = re.compile(
+    r"\W*(hi|hello|hey|good (morning|evening|day)|thanks?( you)?( a lot| very much)?|thx|bye|who are you|what are you|"
+    r"what can you do|help|how are you|are you (an? )?(ai|bot|human))\W*$",
+    re.IGNORECASE,
+)
+GUIDE = re.compile(r"\b(guide|walk|take) me\b|\bfrom the (start|beginning)\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Said:
+    """The conversation as the rules see it."""
+
+    text: str
+    """the user's last words"""
+    path: str | None
+    """the data file they name"""
+    route: Route
+    situation: dict[str, Any] | None
+    results: tuple[ToolMessage, ...]
+    """what the tools answered since"""
+    earlier: tuple[BaseMessage, ...]
+    """all before the user's last words"""
+
+    language: Language | None = None
+    """where it is not English"""
+
+    @property
+    def question(self) -> str:
+        """The words without what would command the advisor, in another language with the field's words in English."""
+        asked = without_commands(excerpt(self.text))
+        return f"{asked} {in_english(asked, self.language)}" if self.language else asked
+
+    @property
+    def searched(self) -> str:
+        """What is looked up: in another language only the field's words."""
+        asked = without_commands(excerpt(self.text))
+        return (in_english(asked, self.language) if self.language else "") or asked
+
+    @property
+    def ordered(self) -> str | None:
+        """The file to train on, where the words order it: the one they name, else the one named last."""
+        if self.route.intent == "debug" or self.text.rstrip().endswith("?") or not ORDER.match(self.text):
+            return None
+        return self.path or last_path(self.earlier)
+
+    @property
+    def begins(self) -> bool:
+        """Whether the words ask to be guided through all of it."""
+        return not self.ordered and (self.route.workflow or GUIDE.search(self.text) is not None)
+
+    @property
+    def decides(self) -> bool:
+        """Whether the words ask which way to take, rather than only tell of a task."""
+        return self.route.intent == "decide" or self.begins or chooses(self) or answers_questions(self)
+
+    def result(self, tool: str) -> ToolMessage | None:
+        return next((result for result in reversed(self.results) if result.name == tool), None)
+
+    def succeeded(self, tool: str) -> bool:
+        result = self.result(tool)
+        return result is not None and result.status == "success"
+
+
+def said(messages: Sequence[BaseMessage]) -> Said:
+    """Read a conversation that has at least one message of the user."""
+    last = max(at for at, message in enumerate(messages) if isinstance(message, HumanMessage))
+    text, data = split_data(messages[last].text)
+    asked = without_commands(excerpt(text))
+    language = detect(asked)
+    heard = route(f"{asked} {in_english(asked, language)}" if language else asked)
+    system = next((message.text for message in messages if isinstance(message, SystemMessage)), "")
+    results = tuple(message for message in messages[last:] if isinstance(message, ToolMessage))
+    path = data or meant(heard.path, text)
+    return Said(text, path, heard, situation_in(system), results, tuple(messages[:last]), language)
+
+
+def without_commands(text: str) -> str:
+    """The text without the sentences that would command the advisor: what a user says is data, never instruction."""
+    return " ".join(part for part in SENTENCE.split(text) if not COMMAND.search(part)) if COMMAND.search(text) else text
+
+
+def meant(path: str | None, text: str) -> str | None:
+    """The path, unless it is only mentioned in passing: in a long text a file counts if it exists."""
+    if path is None or len(text.split()) <= SHORT_TEXT:
+        return path
+    try:
+        return path if Path(path).expanduser().exists() else None
+    except OSError:
+        return None
+
+
+def chooses(now: Said) -> bool:
+    """Whether the words weigh ways against each other; `which rate should I set` does not."""
+    return now.route.intent not in ("configure", "cost", "deploy") and CHOICE.search(now.question) is not None
+
+
+def tells_a_task(now: Said) -> bool:
+    """Whether somebody tells of a task at length, without a fault to find."""
+    long = len(now.question.split()) >= TOLD and OWN.search(now.question) is not None
+    return long and now.route.intent != "debug" and not now.path
+
+
+def answers_questions(now: Said) -> bool:
+    """Whether the words answer what the last decision asked, rather than ask something new."""
+    if now.path or not now.situation or now.text.rstrip().endswith("?") or EXPLAIN.match(now.text):
+        return False
+    if now.route.intent not in ("decide", "other") and len(now.text.split()) > SHORT_TEXT:
+        return False
+    turn_start = max((at for at, m in enumerate(now.earlier) if isinstance(m, HumanMessage)), default=0)
+    return any(isinstance(m, ToolMessage) and m.name == "decide" for m in now.earlier[turn_start:])
+
+
+def last_path(earlier: Sequence[BaseMessage]) -> str | None:
+    """The file that the user named last."""
+    for message in reversed(earlier):
+        if isinstance(message, HumanMessage):
+            text, data = split_data(message.text)
+            path = data or meant(route(excerpt(text)).path, text)
+            if path:
+                return path
+    return None
