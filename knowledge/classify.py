@@ -14,9 +14,6 @@ from typing import Generic, TypeVar
 
 import Stemmer
 
-ALPHA = 0.1
-"""Added to every count (Lidstone)."""
-
 _TOKEN = re.compile(r"[a-z0-9]+(?:[._+-][a-z0-9]+)*|[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]|[?!:]")
 
 L = TypeVar("L", bound=str)
@@ -25,7 +22,8 @@ L = TypeVar("L", bound=str)
 class Classifier(Generic[L]):
     """Complement naive Bayes (Rennie et al., 2003): each label is judged by what the other labels' texts look like."""
 
-    def __init__(self, examples: Mapping[L, Sequence[str]]) -> None:
+    def __init__(self, examples: Mapping[L, Sequence[str]], alpha: float = 0.1) -> None:
+        """`alpha` is added to every count (Lidstone); more of it trusts rare words less."""
         counts: dict[L, Counter[str]] = {}
         for label, texts in examples.items():
             counts[label] = Counter(feature for text in texts for feature in features(text))
@@ -36,11 +34,11 @@ class Classifier(Generic[L]):
         self.known = frozenset(total)
         size, everything = len(total), sum(total.values())
         for label, counter in counts.items():
-            rest = everything - sum(counter.values()) + ALPHA * size
-            own = sum(counter.values()) + ALPHA * size
+            rest = everything - sum(counter.values()) + alpha * size
+            own = sum(counter.values()) + alpha * size
             weights = {
-                feature: math.log((counter[feature] + ALPHA) / own)
-                - math.log((count - counter[feature] + ALPHA) / rest)
+                feature: math.log((counter[feature] + alpha) / own)
+                - math.log((count - counter[feature] + alpha) / rest)
                 for feature, count in total.items()
             }
             self.weights[label] = defaultdict(float, weights)
