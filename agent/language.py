@@ -59,9 +59,9 @@ def in_english(text: str, language: Language) -> str:
             found.append((at, english))
             lower = lower[:at] + " " * len(stem) + lower[at + len(stem) :]
             at = lower.find(stem, at)
-    names = re.finditer(r"[A-Za-z]*[A-Z0-9_][A-Za-z0-9_.+-]*", text)
-    found += [(match.start(), match.group()) for match in names if not match.group().istitle()]
-    return " ".join(english for _, english in sorted(found))
+    names = re.finditer(r"[A-Za-z0-9]*(?:[A-Z0-9_][a-z0-9.+-]*){2,}|[A-Za-z]+[0-9_][A-Za-z0-9_.+-]*", text)
+    found += [(match.start(), match.group().rstrip(".")) for match in names]
+    return " ".join(dict.fromkeys(english for _, english in sorted(found)))
 
 
 @cache

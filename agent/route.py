@@ -20,6 +20,9 @@ LIKENESS = 1.3
 FOREIGN, OUTSIDE = 4.0, 1.0
 """What a word of another field (images, forecasting) gives to `other`, and a text without a word of our field."""
 
+OWN_PATTERN = 1.0
+"""The least weight of patterns that an intent needs in a text without our field's words."""
+
 MOST = 4_000
 """So many characters are read; a pasted log says what it is in its first and last lines."""
 
@@ -93,7 +96,7 @@ def _intent(words: str, text: str) -> Intent:
         return "other"
     inside = table.domain.search(words) is not None
     sums = {
-        intent: weight + LIKENESS * alike[intent] if weight or inside or intent == "other" else -math.inf
+        intent: weight + LIKENESS * alike[intent] if weight >= OWN_PATTERN or inside or intent == "other" else -math.inf
         for intent, weight in sums.items()
     }
     if table.foreign.search(words):

@@ -55,7 +55,9 @@ def test_a_phrase_is_one_concept() -> None:
 def test_the_product_that_is_named_comes_first() -> None:
     assert subjects("Does Together AI bill cancelled jobs?") == {"together"}
     assert subjects("What do alpha and r do together?") == set()
-    assert search_facts("What file layout does LLaMA-Factory want for its dataset?")[0].item.id.startswith("llamafactory")
+    assert search_facts("What file layout does LLaMA-Factory want for its dataset?")[0].item.id.startswith(
+        "llamafactory"
+    )
 
 
 def test_further_facts_say_what_the_first_does_not() -> None:
