@@ -17,6 +17,9 @@ from agent.cli import app
 ROOMS = ("agent", "tools", "knowledge", "executor")
 SAID = re.compile(r"(?<![-\w])finetune(?= \S)(?P<words>[^`\"'\n]*)")
 OPTION = re.compile(r"(?<!\S)(--[a-z][a-z-]*|-[a-z])\b")
+USERS = ("situations.yaml", "situations_more.yaml", "languages.yaml")
+"""What users say, searched and never shown; `utterances/` and the `suites/` are of that kind too."""
+
 LONGEST_FILE = 350
 LONGEST_FUNCTION = 60
 
@@ -27,7 +30,7 @@ def texts() -> list[Path]:
         ROOT / "README.md",
         *(path for room in ROOMS for end in ("py", "md", "yaml") for path in (ROOT / room).rglob(f"*.{end}")),
     ]
-    return sorted(path for path in found if "suites" not in path.parts)
+    return sorted(path for path in found if not {"suites", "utterances"} & set(path.parts) and path.name not in USERS)
 
 
 def commands() -> dict[tuple[str, ...], set[str]]:
