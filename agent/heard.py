@@ -39,6 +39,10 @@ OWN = re.compile(
 """The voice of somebody who tells of a task of theirs."""
 TOLD = 15
 """words; a longer text in that voice that asks for a way is also decided on"""
+FAULT = re.compile(
+    r"\w(Error|Exception)\b|traceback|\bloss\b|\bnan\b|\boom\b|out of memory|\bcrash|\bgrad|\b(eos|pad)\b", re.I
+)
+"""Words of a training that went wrong."""
 MEANING = re.compile(r"\s*what (is|are|does|do) (\S+ ){0,4}\S+$", re.IGNORECASE)
 """A short question for what something is."""
 SENTENCE = re.compile(r"(?<=[.!?\n])\s+")
@@ -146,9 +150,10 @@ def chooses(now: Said) -> bool:
 
 
 def tells_a_task(now: Said) -> bool:
-    """Whether somebody tells of a task at length, without a fault to find."""
-    long = len(now.question.split()) >= TOLD and OWN.search(now.question) is not None
-    return long and now.route.intent != "debug" and not now.path
+    """Whether somebody tells of a task at length, without a fault to find; of a fault only where it asks for a way."""
+    told = len(now.question.split()) >= TOLD and OWN.search(now.question) is not None and not now.path
+    asks = now.text.rstrip().endswith("?") and not FAULT.search(now.text)
+    return told and (now.route.intent != "debug" or asks)
 
 
 def answers_questions(now: Said) -> bool:
