@@ -43,6 +43,12 @@ FAULT = re.compile(
     r"\w(Error|Exception)\b|traceback|\bloss\b|\bnan\b|\boom\b|out of memory|\bcrash|\bgrad|\b(eos|pad)\b", re.I
 )
 """Words of a training that went wrong."""
+PRECISE = re.compile(
+    r"\b(which|what)\b[^.?!]{0,60}\b(option|parameter|argument|setting|flag|value|function|class|method|switch|command|"
+    r"field|column|key|token|limit|number|default|format|type)s?\b[^.?!]*\?\s*$",
+    re.IGNORECASE,
+)
+"""A question for one name or number, whatever was told before it."""
 MEANING = re.compile(r"\s*what (is|are|does|do) (\S+ ){0,4}\S+$", re.IGNORECASE)
 """A short question for what something is."""
 SENTENCE = re.compile(r"(?<=[.!?\n])\s+")
@@ -102,6 +108,11 @@ class Said:
     def begins(self) -> bool:
         """Whether the words ask to be guided through all of it."""
         return not self.ordered and (self.route.workflow or GUIDE.search(self.text) is not None)
+
+    @property
+    def precise(self) -> bool:
+        """Whether the words end in a question for one name or number, which a fact answers."""
+        return PRECISE.search(self.text) is not None
 
     @property
     def decides(self) -> bool:

@@ -106,7 +106,7 @@ def first_calls(now: Said) -> list[ToolCall]:
 def by_intent(now: Said) -> list[ToolCall]:
     """The tools for each intent; a question of knowledge is looked up as well."""
     intent, path = now.route.intent, now.path
-    plain = now.text.rstrip().endswith("?") and not CHOICE.search(now.text)
+    plain = now.precise or (now.text.rstrip().endswith("?") and not CHOICE.search(now.text))
     explain = [look_up(now)] if plain or EXPLAIN.match(now.text) else []
     if intent == "decide" and MEANING.match(now.text) and not CHOICE.search(now.text):
         return [look_up(now)]

@@ -31,6 +31,9 @@ LEADS = {
 }
 """From this share on what was looked up answers the question itself and leads before that result."""
 
+FACT = 0.3
+"""The same where the question is for one name or number."""
+
 UNSURE = 0.35
 """A decision that is no surer says only where to begin."""
 
@@ -88,7 +91,7 @@ def in_order(now: Said) -> list[ToolMessage]:
     if decided and len(ranked) > 1 and not now.decides:
         ranked.remove(decided)
         ranked.append(decided)
-    if looked and len(ranked) > 1 and share_of(looked) >= needed_to_lead(ranked[0]):
+    if looked and len(ranked) > 1 and share_of(looked) >= (FACT if now.precise else needed_to_lead(ranked[0])):
         ranked.remove(looked)
         ranked.insert(0, looked)
     return ranked

@@ -83,6 +83,9 @@ def report(kind: str, answers: list[Asked], misses: bool) -> dict[str, float]:
         shares["debug, first three"] = sum(each.row[gold] in each.got[:3] for each in answers) / len(answers)
     for name, share in shares.items():
         print(f"{name:20} {share:.3f} of {len(answers)} (aim {NEED[name]:.2f})")
+    for part in sorted({each.row["part"] for each in answers if "part" in each.row}):
+        mine = [each for each in answers if each.row.get("part") == part]
+        print(f"  {part:18} {sum(each.right for each in mine) / len(mine):.3f} of {len(mine)}")
     seconds = sorted(each.seconds for each in answers)
     print(f"{'seconds a question':20} {seconds[len(seconds) // 2]:.3f} median, {seconds[-1]:.3f} at most")
     if gold:

@@ -38,6 +38,9 @@ NAMELESS = 0.5
 
 _TOKEN = re.compile(r"[A-Za-z0-9]+(?:[._/+-][A-Za-z0-9]+)*\+?|[\u4e00-\u9fff]")
 _NAME = re.compile(r"[A-Z].*[A-Z]|[a-z0-9][A-Z]|[A-Za-z].*\d|\d.*[A-Za-z]|[A-Za-z0-9][_+]")
+ASKED = 1.0
+"""What likeness to a known question adds to a fact's score."""
+
 POOL = 30
 """So many of the best facts are looked at for an answer."""
 
@@ -207,11 +210,10 @@ def search_facts(query: str, k: int = 5) -> list[Hit[Fact]]:
     Facts about a product that the query names go before those about another.
     """
     named = subjects(query)
+    asked = frozenset(word for concept in concepts(query) for word in concept.wordings[0])
     near = _fact_index().search(query)[: 5 * POOL]
-    left = sorted(
-        (replace(hit, score=hit.score * _fitting(hit.item, named)) for hit in near), key=lambda hit: -hit.score
-    )
-    left = left[:POOL]
+    fitted = [replace(hit, score=hit.score * _fitting(hit.item, named) * _asked(hit.item, asked)) for hit in near]
+    left = sorted(fitted, key=lambda hit: -hit.score)[:POOL]
     chosen: list[Hit[Fact]] = []
     said: set[int] = set()
     while left and len(chosen) < k:
@@ -220,6 +222,22 @@ def search_facts(query: str, k: int = 5) -> list[Hit[Fact]]:
         left.remove(best)
         said |= best.parts.keys()
     return chosen
+
+
+def _asked(fact: Fact, asked: frozenset[str]) -> float:
+    """From 1 to 1 + `ASKED`, by likeness to a question that the fact is known to answer (F1, weighted by rarity)."""
+    rare = _fact_index().rarity
+    mine = sum(map(rare, asked))
+    best = 0.0
+    for ask in _asks(fact.id, fact.asks):
+        both = sum(map(rare, asked & ask))
+        best = max(best, 2 * both / (mine + sum(map(rare, ask))))
+    return 1 + ASKED * best
+
+
+@cache
+def _asks(id_: str, asks: tuple[str, ...]) -> tuple[frozenset[str], ...]:
+    return tuple(found for ask in asks if (found := frozenset(words(ask))))
 
 
 def _gain(hit: Hit[Fact], said: set[int]) -> float:

@@ -33,7 +33,7 @@ _RATE = re.compile(
 _VOCABULARY = re.compile(r"vocab(?:ulary)?[ _-]?size['\"]?\s*[:=]?\s*(?:is |of )?(\d{4,6})", re.I)
 _VERSION = re.compile(
     r"\b(transformers|trl|peft|torch|pytorch|accelerate|bitsandbytes|deepspeed|datasets|unsloth(?:[_-]zoo)?|vllm|"
-    r"ollama|flash[_-]attn|axolotl|llamafactory|liger[_-]kernel|xformers|numpy)\b"
+    r"ollama|flash[_-]attn|axolotl|llamafactory|liger[_-]kernel|xformers|numpy|mlx(?:-lm)?)\b"
     r"['\"`]*\s*(?:version|ver\.?)?['\"`]*\s*(?:==|[:=@]|\s)\s*['\"`]*v?(\d+\.\d+(?:\.\d+)?)",
     re.I,
 )
