@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Generic, TypeVar
 
 import Stemmer
@@ -24,32 +24,28 @@ class Classifier(Generic[L]):
 
     def __init__(self, examples: Mapping[L, Sequence[str]], alpha: float = 0.1) -> None:
         """`alpha` is added to every count (Lidstone); more of it trusts rare words less."""
-        counts: dict[L, Counter[str]] = {}
+        self.alpha = alpha
+        self.counts: dict[L, Counter[str]] = {}
+        self.total = Counter[str]()
         for label, texts in examples.items():
-            counts[label] = Counter(feature for text in texts for feature in features(text))
-        total = Counter[str]()
-        for counter in counts.values():
-            total.update(counter)
-        self.weights: dict[L, defaultdict[str, float]] = {}
-        self.known = frozenset(total)
-        size, everything = len(total), sum(total.values())
-        for label, counter in counts.items():
-            rest = everything - sum(counter.values()) + alpha * size
-            own = sum(counter.values()) + alpha * size
-            weights = {
-                feature: math.log((counter[feature] + alpha) / own)
-                - math.log((count - counter[feature] + alpha) / rest)
-                for feature, count in total.items()
-            }
-            self.weights[label] = defaultdict(float, weights)
+            self.counts[label] = Counter(chain.from_iterable(map(features, texts)))
+            self.total.update(self.counts[label])
+        self.sums = {label: sum(counter.values()) for label, counter in self.counts.items()}
 
     def scores(self, text: str) -> dict[L, float]:
         """For each label how much more its examples look like the text than the others do; empty: no known word."""
-        found = [each for each in features(text) if each in self.known]
+        found = [each for each in features(text) if each in self.total]
         if not found:
             return {}
         root = math.sqrt(len(found))
-        return {label: sum(weights[each] for each in found) / root for label, weights in self.weights.items()}
+        return {label: sum(self._weight(label, each) for each in found) / root for label in self.counts}
+
+    def _weight(self, label: L, feature: str) -> float:
+        """The log of how much likelier the feature is in the label's texts than in all others."""
+        own, smooth = self.counts[label][feature], self.alpha * len(self.total)
+        rest = sum(self.sums.values()) - self.sums[label] + smooth
+        here = (own + self.alpha) / (self.sums[label] + smooth)
+        return math.log(here) - math.log((self.total[feature] - own + self.alpha) / rest)
 
 
 def features(text: str) -> list[str]:

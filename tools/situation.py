@@ -14,7 +14,8 @@ _NUMBER = r"(\d{1,3}(?:[,' ]\d{3})+|\d+(?:\.\d+)?)\s*(k|m|thousand|million)?"
 _UNITS = {"k": 1_000, "thousand": 1_000, "m": 1_000_000, "million": 1_000_000}
 _THINGS = (
     r"(?:examples?|samples?|rows?|labels?|annotations?|pairs?|records?|tickets?|e-?mails?|conversations?|dialogues?|"
-    r"transcripts?|demonstrations?|data ?points?|utterances?|sentences|reviews|articles|descriptions|queries|images)"
+    r"transcripts?|demonstrations?|data ?points?|utterances?|texts?|memos?|letters?|posts?|captions?|scripts?|"
+    r"sentences|reviews|articles|descriptions|queries|images)"
 )
 _PER = r"\s*(?:per|a|each|every|/)\s*"
 
