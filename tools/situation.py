@@ -19,7 +19,7 @@ _THINGS = (
 )
 _PER = r"\s*(?:per|a|each|every|/)\s*"
 
-_EXAMPLES = re.compile(rf"{_NUMBER}\+?\s+(?:[a-z-]+ ){{0,3}}{_THINGS}\b(?!{_PER}(?:day|week|month|hour))", re.I)
+_EXAMPLES = re.compile(rf"{_NUMBER}\+?\s+(?:[a-z/-]+ ){{0,3}}{_THINGS}\b(?!{_PER}(?:day|week|month|hour))", re.I)
 _LABELLED = re.compile(
     rf"{_NUMBER}\+?\s+(?:[a-z-]+ ){{0,2}}(?:labell?ed|annotated|tagged|hand-?(?:written|labell?ed|made)|curated|"
     rf"verified|golden?|historical|past|solved|answered|input[-/ ]output|question[-/ ]answer|instruction)\b",
@@ -32,6 +32,12 @@ _NO_EXAMPLES = re.compile(
 _VAGUE = (
     (re.compile(rf"\bthousands of (\w+ ){{0,3}}{_THINGS}", re.I), 1_000),
     (re.compile(rf"\bhundreds of (\w+ ){{0,3}}{_THINGS}", re.I), 100),
+    (
+        re.compile(
+            r"\b(limited|small) (number|amount|pool|set) of (\w+ ){0,3}(labell?ed|annotated|examples|samples)", re.I
+        ),
+        30,
+    ),
     (re.compile(r"\b(hardly|barely|scarcely) any (\w+ ){0,3}(data|examples|samples|inputs|rows|labels)", re.I), 5),
     (re.compile(r"\b(handful of|couple of|only a few|just a few) (\w+ ){0,2}(examples|samples|rows)", re.I), 5),
 )

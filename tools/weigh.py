@@ -114,6 +114,8 @@ def signals(now: Situation) -> set[str]:
         found.add("facts_and_behaviour")
     if "wrong_content" in found:
         found.discard("format_only")
+    if "many_examples" in found:
+        found.discard("off_the_shelf")
     return found or {"nothing"}
 
 
