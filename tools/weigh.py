@@ -36,21 +36,26 @@ LIKENESS = 3.0
 """What likeness to the situations of `situations*.yaml` counts; chosen on questions of our own."""
 
 LEAST_WORDS = 8
-"""A shorter text tells no situation."""
+"""A text of fewer different words tells no situation."""
 
 Votes = dict[str, float]
 
 
 def likeness(words: str) -> Votes:
     """What a text in the user's own words speaks for, learnt from situations with a known best approach."""
-    if len(words.split()) < LEAST_WORDS:
+    if too_short(words):
         return {}
     return {name: LIKENESS * score for name, score in _learnt().scores(words).items()}
 
 
+def too_short(words: str) -> bool:
+    """Whether a text has too few different words to tell a situation."""
+    return len(set(words.lower().split())) < LEAST_WORDS
+
+
 def near_cases(words: str) -> list[Hit[Case]]:
     """The published cases whose task is like the words, nearest first."""
-    if len(words.split()) < LEAST_WORDS:
+    if too_short(words):
         return []
     return [hit for hit in search_cases(words, MOST_CASES) if hit.share >= ALIKE]
 
