@@ -157,7 +157,10 @@ def meant(path: str | None, text: str) -> str | None:
 
 def chooses(now: Said) -> bool:
     """Whether the words weigh ways against each other; `which rate should I set` does not."""
-    return now.route.intent not in ("configure", "cost", "deploy") and CHOICE.search(now.question) is not None
+    return (
+        now.route.intent not in ("configure", "cost", "deploy", "choose_model")
+        and CHOICE.search(now.question) is not None
+    )
 
 
 def tells_a_task(now: Said) -> bool:

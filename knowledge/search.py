@@ -56,6 +56,9 @@ ALL = 0.99
 OTHER_WORDS = 0.8
 """Factor for a concept found in other words than the query's."""
 
+_SIZE = re.compile(r"\b\d+(\.\d+)?\s?[bB]\b")
+"""The size of a model: it does not make a question precise."""
+
 _PART = re.compile(r"[._/+-]")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z][a-z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
@@ -197,6 +200,7 @@ def search(query: str, k: int = 3, intent: Intent | None = None) -> list[Hit[Car
 
 def broad(query: str) -> Hit[Card] | None:
     """The card whose title and keywords hold all of a short question that names no product and no option."""
+    query = _SIZE.sub("", query)
     asked = concepts(query)
     if len(asked) > MOST_CONCEPTS or subjects(query) or any(concept.weight == PART for concept in asked):
         return None

@@ -29,11 +29,17 @@ ALIKE = 0.3
 
 MOST_CASES = 3
 
+IN_COMMON = 4
+"""So many things at least a case has in common with the question."""
+
 CASE_VOTES = 2.0
 """The weight of the nearest precedent; the others count by their nearness to it."""
 
 LIKENESS = 3.0
 """What likeness to the situations of `situations*.yaml` counts; chosen on questions of our own."""
+
+MOST_LIKE = 2.0
+"""And at most: what is stated outweighs how it is told."""
 
 LEAST_WORDS = 8
 """A text of fewer different words tells no situation."""
@@ -45,7 +51,7 @@ def likeness(words: str) -> Votes:
     """What a text in the user's own words speaks for, learnt from situations with a known best approach."""
     if too_short(words):
         return {}
-    return {name: LIKENESS * score for name, score in _learnt().scores(words).items()}
+    return {name: max(-MOST_LIKE, min(MOST_LIKE, LIKENESS * each)) for name, each in _learnt().scores(words).items()}
 
 
 def too_short(words: str) -> bool:
@@ -57,7 +63,8 @@ def near_cases(words: str) -> list[Hit[Case]]:
     """The published cases whose task is like the words, nearest first."""
     if too_short(words):
         return []
-    return [hit for hit in search_cases(words, MOST_CASES) if hit.share >= ALIKE]
+    near = search_cases(words, MOST_CASES)
+    return [hit for hit in near if hit.share >= ALIKE and len(hit.parts) >= IN_COMMON]
 
 
 @cache
