@@ -61,8 +61,9 @@ def test_the_product_that_is_named_comes_first() -> None:
 
 
 def test_further_facts_say_what_the_first_does_not() -> None:
-    found = search_facts("What is the default rank in PEFT, and which option trains only new token embeddings?", k=4)
-    assert any("trainable_token_indices" in hit.item.text for hit in found)
+    found = search_facts("What is the default rank of LoraConfig, and how does IA3 work?", k=4)
+    assert any("r=8" in hit.item.text or "r of LoraConfig is 8" in hit.item.text for hit in found)
+    assert any("IA3" in hit.item.text for hit in found)
     assert len({hit.item.id for hit in found}) == len(found)
 
 
