@@ -49,6 +49,8 @@ PRECISE = re.compile(
     re.IGNORECASE,
 )
 """A question for one name or number, whatever was told before it."""
+LONG = 22
+"""words; a text of so many tells of a task in whatever voice"""
 MEANING = re.compile(r"\s*what (is|are|does|do) (\S+ ){0,4}\S+$", re.IGNORECASE)
 """A short question for what something is."""
 SENTENCE = re.compile(r"(?<=[.!?\n])\s+")
@@ -165,7 +167,8 @@ def chooses(now: Said) -> bool:
 
 def tells_a_task(now: Said) -> bool:
     """Whether somebody tells of a task at length, without a fault to find; of a fault only where it asks for a way."""
-    told = len(now.question.split()) >= TOLD and OWN.search(now.question) is not None and not now.path
+    length, own = len(now.question.split()), OWN.search(now.question) is not None
+    told = (length >= LONG or (length >= TOLD and own)) and not now.path and not now.precise
     asks = now.text.rstrip().endswith("?") and not FAULT.search(now.text)
     return told and (now.route.intent != "debug" or asks)
 

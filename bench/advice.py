@@ -1,7 +1,6 @@
 """How good the offline advisor is: intent, decision, diagnosis and facts, against questions with known answers.
 
-    make bench-advice                       the questions in bench/advice
-    make bench-advice QUESTIONS=FOLDER      another folder with route.jsonl, decide.jsonl, debug.jsonl, facts.jsonl
+    make bench-advice QUESTIONS=FOLDER      a folder with route.jsonl, decide.jsonl, debug.jsonl, facts.jsonl
 
 Every question goes through the same session as the chat and `ask`, in one process; `cold` is a whole new process.
 """
@@ -24,7 +23,7 @@ from typing import Any
 from agent.ask import ask_once
 from tools.diagnose import DIAGNOSE
 
-HERE = Path(__file__).parent / "advice"
+QUESTIONS = Path(os.environ.get("ADVICE_QUESTIONS") or Path(__file__).resolve().parents[2] / "shared" / "bench")
 NEED = {"route": 0.85, "decide": 0.80, "debug": 0.65, "debug, first three": 0.85, "facts": 0.85}
 LENGTH = 1_200
 """characters of an answer that are searched for the key phrases"""
@@ -124,10 +123,15 @@ def cold(question: str) -> tuple[float, float]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", nargs="?", type=Path, default=HERE)
+    parser.add_argument("folder", nargs="?", type=Path, default=QUESTIONS)
     parser.add_argument("--only", choices=KINDS, action="append")
     parser.add_argument("--quiet", action="store_true", help="no misses")
     args = parser.parse_args()
+    if missing := [kind for kind in args.only or KINDS if not (args.folder / f"{kind}.jsonl").exists()]:
+        print(
+            f"No {', '.join(missing)} in {args.folder}: name a folder that has them, QUESTIONS=FOLDER.", file=sys.stderr
+        )
+        return 3
     shares: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as home:
         os.environ["FINETUNE_HOME"] = home
