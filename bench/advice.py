@@ -1,6 +1,7 @@
 """How good the offline advisor is: intent, decision, diagnosis and facts, against questions with known answers.
 
-    make bench-advice QUESTIONS=FOLDER      a folder with route.jsonl, decide.jsonl, debug.jsonl, facts.jsonl
+    make bench-advice                       the questions in bench/advice
+    make bench-advice QUESTIONS=FOLDER      those of a folder with some of route, decide, debug, facts as .jsonl
 
 Every question goes through the same session as the chat and `ask`, in one process; `cold` is a whole new process.
 """
@@ -23,7 +24,7 @@ from typing import Any
 from agent.ask import ask_once
 from tools.diagnose import DIAGNOSE
 
-QUESTIONS = Path(os.environ.get("ADVICE_QUESTIONS") or Path(__file__).resolve().parents[2] / "shared" / "bench")
+QUESTIONS = Path(__file__).parent / "advice"
 NEED = {"route": 0.85, "decide": 0.80, "debug": 0.65, "debug, first three": 0.85, "facts": 0.85}
 LENGTH = 1_200
 """characters of an answer that are searched for the key phrases"""
@@ -127,15 +128,14 @@ def main() -> int:
     parser.add_argument("--only", choices=KINDS, action="append")
     parser.add_argument("--quiet", action="store_true", help="no misses")
     args = parser.parse_args()
-    if missing := [kind for kind in args.only or KINDS if not (args.folder / f"{kind}.jsonl").exists()]:
-        print(
-            f"No {', '.join(missing)} in {args.folder}: name a folder that has them, QUESTIONS=FOLDER.", file=sys.stderr
-        )
+    kinds = [kind for kind in args.only or KINDS if (args.folder / f"{kind}.jsonl").exists()]
+    if not kinds:
+        print(f"No questions in {args.folder}: name a folder that has some, QUESTIONS=FOLDER.", file=sys.stderr)
         return 3
     shares: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as home:
         os.environ["FINETUNE_HOME"] = home
-        for kind in args.only or KINDS:
+        for kind in kinds:
             shares |= report(kind, run(args.folder, kind), not args.quiet)
         ask, langchain = cold("Which learning rate for LoRA?")
     print(f"cold answer {ask:.2f} s, langchain.agents alone {langchain:.2f} s: {ask / langchain:.2f} times (limit 1.6)")
