@@ -52,7 +52,7 @@ class Advisor(AgentMiddleware[AdvisorState, None, Any]):
         for message in reversed(state["messages"]):
             if not isinstance(message, ToolMessage):
                 return None
-            if isinstance(message.artifact, dict) and message.artifact.get("situation"):
+            if isinstance(message.artifact, dict) and message.artifact.get("situation") is not None:
                 return {"situation": message.artifact["situation"]}
         return None
 

@@ -51,7 +51,7 @@ PRECISE = re.compile(
 """A question for one name or number, whatever was told before it."""
 LONG = 22
 """words; a text of so many tells of a task in whatever voice"""
-MEANING = re.compile(r"\s*what (is|are|does|do) (\S+ ){0,4}\S+$", re.IGNORECASE)
+MEANING = re.compile(r"\s*(what (is|are|does|do) (\S+ ){0,4}\S+$|(please )?(explain|define|describe)\b)", re.IGNORECASE)
 """A short question for what something is."""
 SENTENCE = re.compile(r"(?<=[.!?\n])\s+")
 COMMAND = re.compile(
@@ -66,6 +66,9 @@ GREETING = re.compile(
     r"what can you do|help|how are you|are you (an? )?(ai|bot|human))\W*$",
     re.IGNORECASE,
 )
+SUPPOSE = re.compile(r"\W*((and|but|ok(ay)?|so|then|hm+)\W+)*(what )?if\b|\W*suppos", re.IGNORECASE)
+"""The beginning of a text that changes the situation as an experiment."""
+WHY = re.compile(r"\W*(but |and )?why( (not|is that|that|so))?\W*$", re.IGNORECASE)
 GUIDE = re.compile(r"\b(guide|walk|take) me\b|\bfrom the (start|beginning)\b", re.IGNORECASE)
 
 
@@ -175,12 +178,37 @@ def tells_a_task(now: Said) -> bool:
 
 def answers_questions(now: Said) -> bool:
     """Whether the words answer what the last decision asked, rather than ask something new."""
-    if now.path or not now.situation or now.text.rstrip().endswith("?") or EXPLAIN.match(now.text):
+    if now.path or decided_before(now) is None:
         return False
-    if now.route.intent not in ("decide", "other") and len(now.text.split()) > SHORT_TEXT:
+    if SUPPOSE.match(now.text) or WHY.match(now.text):
+        return True
+    if now.text.rstrip().endswith("?") or EXPLAIN.match(now.text):
         return False
-    turn_start = max((at for at, m in enumerate(now.earlier) if isinstance(m, HumanMessage)), default=0)
-    return any(isinstance(m, ToolMessage) and m.name == "decide" for m in now.earlier[turn_start:])
+    return now.route.intent in ("decide", "other") or len(now.text.split()) <= SHORT_TEXT
+
+
+def decided_before(now: Said) -> ToolMessage | None:
+    """The newest decision of the last two turns: one reply that was not understood does not end the thread."""
+    turns = [at for at, message in enumerate(now.earlier) if isinstance(message, HumanMessage)]
+    start = turns[-2] if len(turns) > 1 else 0
+    made = (m for m in reversed(now.earlier[start:]) if isinstance(m, ToolMessage) and m.name == "decide")
+    return next(made, None)
+
+
+def questions_put(now: Said) -> list[str]:
+    """What the last decision asked, in its order."""
+    last = decided_before(now)
+    artifact = last.artifact if last is not None and isinstance(last.artifact, dict) else {}
+    return list((artifact.get("decision") or {}).get("missing") or [])
+
+
+def task_told(now: Said) -> str:
+    """The user's words at the last decision that was not itself about a reply: those that tell the task."""
+    for message in reversed(now.earlier):
+        for made in getattr(message, "tool_calls", ()):
+            if made["name"] == "decide":
+                return str(made["args"].get("task") or made["args"].get("question") or "")
+    return ""
 
 
 def last_path(earlier: Sequence[BaseMessage]) -> str | None:

@@ -22,7 +22,9 @@ from agent.heard import (
     Said,
     answers_questions,
     chooses,
+    questions_put,
     said,
+    task_told,
     tells_a_task,
 )  # fmt: skip
 from agent.writing import write_answer
@@ -97,10 +99,16 @@ def first_calls(now: Said) -> list[ToolCall]:
     if now.begins:
         return [call("decide", question=now.question), *looking_at(now.path)]
     if answers_questions(now):
-        return [call("decide", question=now.question, situation=now.situation), *looking_at(now.path)]
+        return [call("decide", **reply_args(now)), *looking_at(now.path)]
     if now.route.intent != "decide" and (chooses(now) or tells_a_task(now)):
         return [call("decide", question=now.question), *by_intent(now)]
     return by_intent(now)
+
+
+def reply_args(now: Said) -> dict[str, Any]:
+    """The arguments of a decision on a reply: the situation so far, the task as it was told, what had been asked."""
+    known = {"situation": now.situation} if now.situation else {}
+    return {"question": now.question, "task": task_told(now), "asked": questions_put(now), **known}
 
 
 def by_intent(now: Said) -> list[ToolCall]:

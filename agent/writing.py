@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from agent.heard import CHOICE
+
 if TYPE_CHECKING:
     from langchain_core.messages import ToolMessage
 
@@ -91,10 +93,18 @@ def in_order(now: Said) -> list[ToolMessage]:
     if decided and len(ranked) > 1 and not now.decides:
         ranked.remove(decided)
         ranked.append(decided)
+    if decided and looked and unsaid(decided) and share_of(looked) >= FACT and not CHOICE.search(now.question):
+        ranked.remove(decided)
     if looked and len(ranked) > 1 and share_of(looked) >= (FACT if now.precise else needed_to_lead(ranked[0])):
         ranked.remove(looked)
         ranked.insert(0, looked)
     return ranked
+
+
+def unsaid(decided: ToolMessage) -> bool:
+    """Whether the decision had nothing stated to go by."""
+    decision = (decided.artifact or {}).get("decision") or {}
+    return bool(decision) and decision["confidence"] <= UNSURE
 
 
 def share_of(looked: ToolMessage) -> float:
@@ -153,7 +163,7 @@ def first_sentences(line: str, words: int) -> str:
 def asked(now: Said) -> list[str]:
     """What is missing, most decisive first."""
     questions: list[str] = []
-    decide = now.result("decide")
+    decide = next((each for each in in_order(now) if each.name == "decide"), None)
     if decide is not None and isinstance(decide.artifact, dict):
         questions += (decide.artifact.get("decision") or {}).get("missing") or []
     if now.path is None:

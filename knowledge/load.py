@@ -86,7 +86,9 @@ def questions() -> tuple[Question, ...]:
 
 @cache
 def cases() -> tuple[Case, ...]:
-    return _rows("cases", Case)
+    """The rows of `facts/cases/*.yaml`, file by file."""
+    paths = sorted((FOLDER / "facts" / "cases").glob("*.yaml"))
+    return tuple(row for path in paths for row in _rows(f"cases/{path.stem}", Case))
 
 
 @cache

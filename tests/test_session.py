@@ -24,6 +24,8 @@ class Question(Args):
     question: str
     intent: str | None = None
     situation: dict[str, Any] | None = None
+    task: str | None = None
+    asked: tuple[str, ...] = ()
 
 
 class Data(Args):

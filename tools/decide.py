@@ -13,6 +13,7 @@ from knowledge.search import Hit
 from tools import break_even
 from tools.base import Args, Result, Tool
 from tools.break_even import BreakEven
+from tools.replies import replies
 from tools.situation import Situation, extract
 from tools.weigh import APPROACHES, choose, likeness, near_cases, score, signals, votes
 
@@ -30,6 +31,8 @@ SHORT: dict[Approach, str] = {
 }  # fmt: skip
 MOST_REASONS = 4
 MOST_QUESTIONS = 3
+LEAST = 0.3
+"""The confidence where nothing was stated."""
 
 
 class DecideArgs(Args):
@@ -37,6 +40,10 @@ class DecideArgs(Args):
     """the user's question or description, in their words"""
     situation: Situation | None = None
     """what is known from before; the question's own statements win"""
+    task: str | None = None
+    """what the user told of the task before, in their words"""
+    asked: tuple[str, ...] = ()
+    """the questions that the text replies to, as they were put"""
 
 
 class Reason(BaseModel):
@@ -69,6 +76,11 @@ class DecideResult(Result):
         found = self.decision
         sure = "fairly sure" if found.confidence >= 0.7 else "a first lean" if found.confidence < 0.5 else "likely"
         lines = [f"**{NAMES[found.approach]}** ({sure}, {found.confidence:.0%})."]
+        if found.confidence <= LEAST:
+            lines = [
+                f"Too little is said to decide: by its words alone your task is most like those where "
+                f"**{SHORT[found.approach]}** was right ({found.confidence:.0%})."
+            ]
         lines += [f"- {each.text} [{each.source}]" for each in found.because]
         lines += ["", "Next: " + found.next[0], *(f"Then: {each}" for each in found.next[1:2])]
         if money := break_even.told(self.situation):
@@ -80,8 +92,10 @@ class DecideResult(Result):
 
 def decide(args: DecideArgs) -> DecideResult:
     situation = extract(args.question, args.situation)
-    precedents = near_cases(args.question)
-    held, alike = signals(situation), likeness(args.question)
+    situation = situation.model_copy(update=replies(args.question, args.asked))
+    told = args.task or args.question
+    precedents = near_cases(told)
+    held, alike = signals(situation), likeness(told)
     sums, reasons = votes(held, precedents, alike)
     best = choose(sums)
     because = _because(best, reasons, precedents)
@@ -89,7 +103,7 @@ def decide(args: DecideArgs) -> DecideResult:
     money = break_even.break_even(situation)
     decision = Decision(
         approach=best,
-        confidence=_confidence(sums, best, held),
+        confidence=LEAST if because[0].text == fact("gates", "alike").quoted() else _confidence(sums, best, held),
         because=because,
         missing=[question.ask for question, _ in open_],
         next=_next(situation, best),
@@ -128,12 +142,12 @@ def _weight(rule: Fact) -> float:
 
 
 def _confidence(sums: dict[str, float], best: str, held: set[str]) -> float:
-    """From the lead over the next best, between 0.3 (nothing known) and 0.95."""
+    """From the lead over the next best, between `LEAST` (nothing known) and 0.95."""
     if held == {"nothing"}:
-        return 0.3
+        return LEAST
     others = [weight for name, weight in sums.items() if name != best]
     lead = sums.get(best, 0.0) - max([0.0, *others])
-    return round(min(0.95, max(0.3, 0.4 + 0.55 * (1 - math.exp(-lead / 4)))), 2)
+    return round(min(0.95, max(LEAST, 0.4 + 0.55 * (1 - math.exp(-lead / 4)))), 2)
 
 
 def _open_questions(
@@ -172,7 +186,9 @@ def _next(now: Situation, best: Approach) -> list[str]:
     if "fine_tune" in best and (now.retires_months or 99) < number("gates", "retirement_months"):
         first.append("choose another base model: yours retires too soon to repay a tune.")
     if best == "fine_tune" and _pilot(now):
-        first.append(f"run a pilot with {int(number('gates', 'pilot_rows'))} examples only.")
+        rows = int(number("gates", "pilot_rows"))
+        few = (now.examples or 0) < number("gates", "pilot_below")
+        first.append(f"run a pilot with {rows} examples only." if few else "run a short pilot before a full training.")
     return [*first, *steps]
 
 

@@ -176,17 +176,17 @@ def _signs() -> tuple[tuple[str, bool, re.Pattern[str]], ...]:
 def _numbers(text: str) -> dict[str, int]:
     found: dict[str, int] = {}
     if counts := list(_EXAMPLES.finditer(text)):
-        found["examples"] = _scaled(counts[-1].group(1), counts[-1].group(2))
+        found["examples"] = scaled(counts[-1].group(1), counts[-1].group(2))
     elif labelled := _LABELLED.search(text):
-        found["examples"] = _scaled(labelled.group(1), labelled.group(2))
+        found["examples"] = scaled(labelled.group(1), labelled.group(2))
     elif _NO_EXAMPLES.search(text):
         found["examples"] = 0
     elif vague := next((number for pattern, number in _VAGUE if pattern.search(text)), None):
         found["examples"] = vague
     if calls := _MONTHLY.search(text):
-        found["calls_per_month"] = _scaled(calls.group(1), calls.group(2)) * _MONTH[calls.group(3).lower()]
+        found["calls_per_month"] = scaled(calls.group(1), calls.group(2)) * _MONTH[calls.group(3).lower()]
     if prompt := _PROMPT.search(text):
-        found["prompt_tokens"] = _scaled(prompt.group(1) or prompt.group(3), prompt.group(2) or prompt.group(4))
+        found["prompt_tokens"] = scaled(prompt.group(1) or prompt.group(3), prompt.group(2) or prompt.group(4))
     return found | _limits(text)
 
 
@@ -194,9 +194,9 @@ def _limits(text: str) -> dict[str, int]:
     """Budget, latency, and the months that the base model has left."""
     found: dict[str, int] = {}
     if budget := _BUDGET.search(text):
-        found["budget_usd"] = _scaled(budget.group(1) or budget.group(3), budget.group(2) or budget.group(4))
+        found["budget_usd"] = scaled(budget.group(1) or budget.group(3), budget.group(2) or budget.group(4))
     if latency := _LATENCY.search(text):
-        found["latency_ms"] = _scaled(latency.group(1), latency.group(2))
+        found["latency_ms"] = scaled(latency.group(1), latency.group(2))
     if retires := _RETIRES.search(text):
         found["retires_months"] = int(retires.group(1)) // (4 if retires.group(2).lower() == "week" else 1)
     return found
@@ -229,5 +229,6 @@ def _meaning(ahead: str) -> str | None:
     return "baseline" if _STATED.search(ahead) else None
 
 
-def _scaled(digits: str, unit: str | None) -> int:
+def scaled(digits: str, unit: str | None) -> int:
+    """`3,000` and `3 k` as whole numbers."""
     return int(float(re.sub(r"[,' ]", "", digits)) * _UNITS.get((unit or "").lower(), 1))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import get_args
 
 from knowledge.classify import Classifier
-from knowledge.load import facts, number, read_yaml
+from knowledge.load import cases, facts, number, read_yaml
 from knowledge.rows import Approach, Case, Fact
 from knowledge.search import Hit, search_cases
 from tools import break_even
@@ -36,7 +36,7 @@ CASE_VOTES = 2.0
 """The weight of the nearest precedent; the others count by their nearness to it."""
 
 LIKENESS = 3.0
-"""What likeness to the situations of `situations*.yaml` counts; chosen on questions of our own."""
+"""What likeness to the written situations and the published cases counts; chosen on questions of our own."""
 
 MOST_LIKE = 2.0
 """And at most: what is stated outweighs how it is told."""
@@ -73,6 +73,8 @@ def _learnt() -> Classifier[Approach]:
     for path in sorted(Path(__file__).parent.glob("situations*.yaml")):
         for name, texts in read_yaml(path).items():
             examples[name] += texts
+    for case in cases():
+        examples[case.approach].append(case.task)
     return Classifier(examples)
 
 
