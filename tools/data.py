@@ -12,8 +12,9 @@ from executor.data.check import Target
 from executor.data.convert import Converted, to_messages
 from executor.data.export import Layout, preference_rows, to_layout
 from executor.data.problem import Problem, counts, error
-from executor.data.read import EmptyFileError, RawTable, read
+from executor.data.read import RawTable, read
 from executor.data.shape import detect
+from executor.data.source import EmptyFileError
 from executor.data.split import PARTS, split
 from executor.data.verdict import Verdict, checked, inspected, quality
 from executor.errors import nearest

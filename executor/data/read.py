@@ -9,6 +9,7 @@ from typing import Any
 from executor.data import delimited, json_rows
 from executor.data.encoding import Text, decode
 from executor.data.problem import Problem
+from executor.data.source import EmptyFileError
 from executor.errors import UserError, nearest
 
 _JSON_SUFFIXES = (".json", ".jsonl", ".ndjson")
@@ -33,10 +34,6 @@ _MAGIC = (
 )
 _LOOSE_TABLE = 0.9
 """share of equally wide records that makes a file without a table's name a table"""
-
-
-class EmptyFileError(UserError):
-    """The file holds no rows."""
 
 
 @dataclass(frozen=True)

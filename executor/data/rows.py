@@ -29,6 +29,12 @@ def asked(row: Row) -> str:
     return "\n".join(plain_text(turn.get("content")) for turn in before_answer(row) if turn.get("role") not in _LEAD)
 
 
+def system(row: Row) -> str:
+    """The text of the system message, or an empty string."""
+    turn = next((turn for turn in row["messages"] if turn.get("role") in _LEAD), None)
+    return plain_text(turn.get("content")) if turn else ""
+
+
 def before_answer(row: Row) -> Sequence[Row]:
     turns: list[Row] = row["messages"]
     last = max((i for i, turn in enumerate(turns) if turn.get("role") == "assistant"), default=len(turns))
