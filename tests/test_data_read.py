@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from executor.data import delimited
-from executor.data.read import EmptyFileError, read
+from executor.data.read import open_source, read
+from executor.data.source import EmptyFileError
 from executor.errors import UserError
 
 
@@ -203,11 +204,8 @@ def test_empty_files(tmp_path: Path, content: str) -> None:
     ("name", "content", "word"),
     [
         ("a.csv", bytes(range(256)) * 4, "binary"),
-        ("a.xlsx", b"PK\x03\x04rest", "Excel"),
-        ("renamed.csv", b"PK\x03\x04rest", "Compressed"),
-        ("a.dat", b"PAR1rest", "Parquet"),
-        ("a.yaml", b"- text: a\n", "YAML"),
-        ("a.csv.gz", gzip.compress(b"a,b\n1,2\n"), "Compressed"),
+        ("a.zip", b"PK\x03\x04rest", "Archives"),
+        ("renamed.csv", b"PK\x03\x04rest", "Archives"),
         ("a.csv", b"%PDF-1.7", "Documents"),
     ],
 )
@@ -237,9 +235,60 @@ def test_what_the_csv_writer_writes_is_read_back(rows: list[tuple[str, str]]) ->
     kept = [row for row in rows if "".join(row).strip()]
     out = io.StringIO(newline="")
     csv.writer(out).writerows([("text", "label"), *kept])
-    found = delimited.parse(out.getvalue(), ",")
-    assert [tuple(row.values()) for row in found.rows if list(row.values()) != ["text", "label"]] == [
-        row for row in kept if row != ("text", "label")
-    ]
+
+    def opened() -> io.StringIO:
+        return io.StringIO(out.getvalue(), newline="")
+
+    layout = delimited.look(opened, ",")
+    assert layout is not None
+    found = [record for record in delimited.records(opened, layout) if record.row is not None]
+    values = [tuple(record.row.values()) for record in found if record.row]
+    assert [row for row in values if row != ("text", "label")] == [row for row in kept if row != ("text", "label")]
     text_lines = out.getvalue().replace("\r\n", "\n").split("\n")
-    assert all(1 < line <= len(text_lines) for line in found.lines)
+    assert all(1 < line <= len(text_lines) for line, _, _ in found)
+
+
+def test_a_compressed_table_is_read_as_the_table_inside(tmp_path: Path) -> None:
+    found = read(write(tmp_path, "a.csv.gz", gzip.compress(b"text,label\nhello,a\nbye,b\n")))
+    assert (found.format, found.rows) == ("csv", [{"text": "hello", "label": "a"}, {"text": "bye", "label": "b"}])
+    lines = read(write(tmp_path, "b.jsonl.gz", gzip.compress(b'{"text": "x"}\n{"text": "y"}\n')))
+    assert (lines.format, lines.lines) == ("jsonl", [1, 2])
+
+
+def test_a_damaged_compressed_file_is_one_line_for_the_user(tmp_path: Path) -> None:
+    whole = gzip.compress(b"text,label\n" + b"".join(b"row %d,%d\n" % (i, i % 3) for i in range(20_000)))
+    for data in (whole[: len(whole) // 2], whole[:100] + b"\0\0\0\0" + whole[104:]):
+        with pytest.raises(UserError, match="damaged"):
+            read(write(tmp_path, "a.csv.gz", data))
+
+
+def test_one_broken_first_line_does_not_hide_the_rest(tmp_path: Path) -> None:
+    found = read(write(tmp_path, "a.jsonl", '{"text": "a", }\n{"text": "b"}\n{"text": "c"}\n'))
+    assert found.format == "jsonl"
+    assert [row.get("text") for row in found.rows] == [None, "b", "c"]
+    assert found.broken.keys() == {0}
+
+
+def test_large_values_and_many_rows_are_read_over_block_borders(tmp_path: Path) -> None:
+    rows = [{"text": "x" * 700_000, "n": i} for i in range(4)] + [{"text": "é", "n": i} for i in range(3000)]
+    for opening, closing in (("[", "]"), ('{"version": 1, "rows": [', "]}")):
+        path = write(tmp_path, "a.json", opening + ",\r\n".join(json.dumps(row) for row in rows) + closing)
+        found = read(path)
+        assert found.rows == rows
+        assert found.lines == list(range(1, len(rows) + 1))
+
+
+def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.jsonl", '{"text": "a"}\n{"text": "b"}\n')
+    records = open_source(path).records()
+    next(records)
+    write(tmp_path, "a.jsonl", '{"text": "a"}\n{"text": "b"}\n{"text": "c"}\n')
+    with pytest.raises(UserError, match="changed while it was read"):
+        list(records)
+
+
+def test_an_unclosed_quote_does_not_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delimited, "_FIELD_LIMIT", 1000)
+    path = write(tmp_path, "a.csv", "text,label\nfine,a\n" + '"open,b\n' + "more,c\n" * 1000)
+    problems = read(path).problems
+    assert [(problem.code, problem.line) for problem in problems] == [("unclosed_quote", 3)]

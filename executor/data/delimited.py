@@ -3,53 +3,40 @@
 from __future__ import annotations
 
 import csv
-import io
-import re
-from collections import Counter
-from dataclasses import dataclass, field
-from typing import Any
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TextIO
 
+from executor.data.header import Header, header_of
 from executor.data.problem import Problem, error, warning
+from executor.data.source import Record
 
 DELIMITERS = (",", "\t", ";", "|")
-_FIELD_LIMIT = 2**31 - 1
+_FIELD_LIMIT = 1 << 26
+"""characters; a longer field is a quote that was never closed"""
 _SNIFFED_RECORDS = 100
-_COMMON_NAMES = frozenset(
-    [
-        "text",
-        "label",
-        "category",
-        "intent",
-        "input",
-        "output",
-        "prompt",
-        "question",
-        "answer",
-        "user",
-        "assistant",
-        "id",
-    ]
-)
-_DATA_LIKE = re.compile(r"[+-]?(?=[.,:/% -]*\d)[\d.,:/% -]+$|\S{1,64}@\S{1,200}$|https?://")
+_SAMPLE = 5000
+
+OpenText = Callable[[], TextIO]
 
 
-@dataclass
+@dataclass(frozen=True)
 class Delimited:
     delimiter: str
-    columns: list[str] = field(default_factory=list)
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    lines: list[int] = field(default_factory=list)
-    broken: dict[int, Problem] = field(default_factory=dict)
-    """index of a row that does not fit the header, and why"""
-    problems: list[Problem] = field(default_factory=list)
+    header: Header
+    problems: list[Problem]
 
 
-def sniff(text: str, preferred: str | None = None) -> tuple[str, float] | None:
+def sniff(opened: OpenText, preferred: str | None = None) -> tuple[str, float] | None:
     """The delimiter and the share of records with as many fields as the first; None: the first record has one field."""
+    with opened() as lines:
+        head = list(itertools.islice(lines, _SAMPLE))
     best: tuple[float, int, bool] | None = None
     chosen: tuple[str, float] | None = None
     for delimiter in DELIMITERS:
-        widths = [len(cells) for _, cells in _records(text, delimiter, _SNIFFED_RECORDS)[0]]
+        records = itertools.islice(_Records(head, delimiter), _SNIFFED_RECORDS)
+        widths = [len(cells) for _, cells in records]
         if not widths or widths[0] < 2:
             continue
         share = widths.count(widths[0]) / len(widths)
@@ -59,110 +46,92 @@ def sniff(text: str, preferred: str | None = None) -> tuple[str, float] | None:
     return chosen
 
 
-def parse(text: str, delimiter: str) -> Delimited:
-    """Every record as a row under the header; ragged rows stay, padded or cut, and are named as problems."""
-    found = Delimited(delimiter)
-    records, quoting = _records(text, delimiter)
-    found.problems.extend(quoting)
-    if not records:
-        return found
-    header = records[0][1]
-    if _is_data(header, [cells for _, cells in records[1:]]):
-        found.columns = [f"column_{i}" for i in range(1, len(header) + 1)]
-        found.problems.append(
-            warning(
-                "no_header",
-                "the first line looks like data; the columns were named column_1, column_2, …",
-                "Add a header line with the column names.",
-                line=records[0][0],
-            )
-        )
-    else:
-        found.columns = _names(header, records[0][0], found.problems)
-        records = records[1:]
-    for line, cells in records:
-        _add(found, line, cells, header)
-    return found
+def look(opened: OpenText, delimiter: str) -> Delimited | None:
+    """The header and what is wrong with it, judged from the first rows; None where there is no record."""
+    with opened() as lines:
+        sample = list(itertools.islice(_Records(lines, delimiter), _SAMPLE))
+    if not sample:
+        return None
+    line, cells = sample[0]
+    header, problems = header_of(line, cells, [cells for _, cells in sample[1:]])
+    return Delimited(delimiter, header, problems)
 
 
-def _records(text: str, delimiter: str, limit: int | None = None) -> tuple[list[tuple[int, list[str]]], list[Problem]]:
-    """(first line, cells) of each record that is not blank, and what is wrong with the quotes."""
-    csv.field_size_limit(_FIELD_LIMIT)
-    records: list[tuple[int, list[str]]] = []
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    start = 1
-    for cells in reader:
-        if any(cell.strip() for cell in cells):
-            records.append((start, cells))
-        start = reader.line_num + 1
-        if limit and len(records) >= limit:
-            return records, []
-    return records, _unclosed_quote(text, delimiter, records)
-
-
-def _unclosed_quote(text: str, delimiter: str, records: list[tuple[int, list[str]]]) -> list[Problem]:
-    """The lenient reader swallows the rest of the file after an unclosed quote; the strict one says so at the end."""
-    try:
-        for _ in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True):
-            pass
-    except csv.Error as problem:
-        if "unexpected end of data" in str(problem):
+def records(opened: OpenText, found: Delimited) -> Iterator[Record]:
+    """Every record as a row under the header; ragged rows stay, padded or cut, and carry their problem."""
+    with opened() as lines:
+        reader = _Records(lines, found.delimiter)
+        if not found.header.invented:
+            next(reader, None)
+        for line, cells in reader:
+            yield _record(found, line, cells)
+        if reader.unclosed:
             message = "a quoted field is never closed: everything after it was read as one field"
             fix = 'Close the quote, or double it ("") inside a field.'
-            return [error("unclosed_quote", message, fix, records[-1][0] if records else 1)]
-    return []
+            yield Record(reader.start, None, error("unclosed_quote", message, fix, reader.start))
 
 
-def _is_data(header: list[str], rows: list[list[str]]) -> bool:
-    """Whether the first record is data: numbers, sentences, or a value that its own column repeats."""
-    sentences = 0
-    for i, cell in enumerate(name.strip() for name in header):
-        column = [cells[i].strip() for cells in rows if len(cells) > i and cells != header]
-        if _DATA_LIKE.match(cell):
-            return True
-        if cell and cell.casefold() not in _COMMON_NAMES and cell in column:
-            return True
-        sentences += len(cell.split()) >= 5
-    # a survey's questions are headers too, but beside them stands a short one such as "Timestamp"
-    return len(header) > 1 and sentences == len(header)
+class _Records:
+    """(first line, cells) of each record that is not blank."""
+
+    def __init__(self, lines: Iterable[str], delimiter: str) -> None:
+        csv.field_size_limit(_FIELD_LIMIT)
+        self.delimiter = delimiter
+        self.start = 1
+        """line on which the last record given starts"""
+        self.unclosed = False
+        """known once every record was given: the last one ends within quotes"""
+        self._raw: list[str] = []
+        self._reader = csv.reader(self._kept(lines), delimiter=delimiter)
+
+    def __iter__(self) -> Iterator[tuple[int, list[str]]]:
+        return self
+
+    def _kept(self, lines: Iterable[str]) -> Iterator[str]:
+        for line in lines:
+            self._raw.append(line)
+            # the reader refuses a NUL; it is no text in any case
+            yield line.replace("\0", "") if "\0" in line else line
+
+    def __next__(self) -> tuple[int, list[str]]:
+        while True:
+            start = self._reader.line_num + 1
+            last, self._raw = self._raw, []
+            try:
+                cells = next(self._reader)
+            except StopIteration:
+                self.unclosed = _ends_in_quotes(last, self.delimiter)
+                raise
+            except csv.Error:
+                self.start, self.unclosed = start, True
+                raise StopIteration from None
+            self.start = start
+            if any(cell.strip() for cell in cells):
+                return start, cells
 
 
-def _names(header: list[str], line: int, problems: list[Problem]) -> list[str]:
-    """Unique, non-empty column names."""
-    names: list[str] = []
-    seen: Counter[str] = Counter()
-    for position, cell in enumerate(header, 1):
-        name = " ".join(cell.split())
-        if not name:
-            name = f"column_{position}"
-            message = f"column {position} has no name; it was named {name}"
-            problems.append(warning("empty_header", message, "Name the column.", line, name))
-        seen[name] += 1
-        if seen[name] > 1:
-            message = f'the column name "{name}" occurs more than once; the later one was named {name}_{seen[name]}'
-            problems.append(warning("duplicate_header", message, "Give each column its own name.", line, name))
-            name = f"{name}_{seen[name]}"
-        names.append(name)
-    return names
+def _ends_in_quotes(raw: list[str], delimiter: str) -> bool:
+    """The lenient reader swallows the rest of the file after an unclosed quote; the strict one says so at the end."""
+    try:
+        for _ in csv.reader(raw, delimiter=delimiter, strict=True):
+            pass
+    except csv.Error as problem:
+        return "unexpected end of data" in str(problem)
+    return False
 
 
-def _add(found: Delimited, line: int, cells: list[str], header: list[str]) -> None:
-    width = len(found.columns)
-    if cells == header and found.columns[0] != "column_1":
-        message = "the header line occurs again inside the data; it was left out"
-        found.problems.append(warning("repeated_header", message, "Remove the line.", line))
-        return
-    extra = [cell for cell in cells[width:] if cell.strip()]
-    if len(cells) < width or extra:
-        fields = f"{len(cells)} field{'s' if len(cells) != 1 else ''}"
-        ragged = error(
-            "ragged_row",
-            f"this row has {fields}, the header has {width}",
-            f'Put fields that contain "{found.delimiter}" or line ends in double quotes, or add the missing fields.',
-            line,
-        )
-        found.broken[len(found.rows)] = ragged
-        found.problems.append(ragged)
+def _record(found: Delimited, line: int, cells: list[str]) -> Record:
+    header = found.header
+    width = len(header.names)
+    if len(cells) == width:
+        if cells == header.cells and not header.invented:
+            message = "the header line occurs again inside the data; it was left out"
+            return Record(line, None, warning("repeated_header", message, "Remove the line.", line))
+        return Record(line, dict(zip(header.names, cells, strict=True)))
     padded: list[str | None] = [*cells[:width], *[None] * (width - len(cells))]
-    found.rows.append(dict(zip(found.columns, padded, strict=True)))
-    found.lines.append(line)
+    row = dict(zip(header.names, padded, strict=True))
+    if len(cells) > width and not any(cell.strip() for cell in cells[width:]):
+        return Record(line, row)
+    fields = f"{len(cells)} field{'s' if len(cells) != 1 else ''}"
+    fix = f'Put fields that contain "{found.delimiter}" or line ends in double quotes, or add the missing fields.'
+    return Record(line, row, error("ragged_row", f"this row has {fields}, the header has {width}", fix, line))

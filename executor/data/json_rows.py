@@ -1,158 +1,192 @@
-"""JSON and JSON lines: where the rows are in them, and the line each row starts on."""
+"""JSON and JSON lines as a stream: where the rows are in them, and the line each row starts on."""
 
 from __future__ import annotations
 
+import itertools
 import json
-import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn, TextIO
 
+import msgspec
+
+from executor.data.json_text import JsonText, TooLongError
 from executor.data.problem import Problem, error
+from executor.data.source import Record
 
-ROW_KEYS = frozenset(
-    [
-        "messages",
-        "conversations",
-        "conversation",
-        "instruction",
-        "prompt",
-        "completion",
-        "input",
-        "output",
-        "question",
-        "answer",
-        "query",
-        "response",
-        "chosen",
-        "rejected",
-        "chosen_messages",
-        "rejected_messages",
-        "text",
-    ]
-)
+ROW_KEYS = frozenset({
+    "messages", "conversations", "conversation", "instruction", "prompt", "completion", "input", "output",
+    "question", "answer", "query", "response", "chosen", "rejected", "chosen_messages", "rejected_messages", "text"
+})  # fmt: skip
 """Keys that make one JSON object a row by itself, not a wrapper around rows."""
-_SPACE = re.compile(r"[ \t\r\n]*")
-_LINE_END = re.compile(r"\r\n|\r|\n")
+LONGEST = 1 << 26
+"""characters of one JSON value; a longer one is not read"""
+_TRIED_LINES = 5
+
+OpenText = Callable[[], TextIO]
 
 
-@dataclass
-class JsonRows:
-    format: str = "json"
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    lines: list[int] = field(default_factory=list)
-    broken: dict[int, Problem] = field(default_factory=dict)
-    """index of a record that is no JSON object, and why; its row is empty"""
-
-    def add(self, value: Any, line: int) -> None:
-        if not isinstance(value, dict):
-            kind = {list: "a list", str: "a string", type(None): "null"}.get(type(value), "a bare value")
-            self.refuse(error("not_an_object", f"the row is {kind}, not an object", 'Write {"key": value} rows.', line))
-        elif not _is_clean(value):
-            message = "the row holds half of a surrogate pair (a \\ud800-like escape), which is no character"
-            self.refuse(error("lone_surrogate", message, "Export the text again as UTF-8.", line))
-        else:
-            self.rows.append(value)
-            self.lines.append(line)
-
-    def refuse(self, problem: Problem) -> None:
-        self.broken[len(self.rows)] = problem
-        self.rows.append({})
-        self.lines.append(problem.line or 1)
-
-
-def parse(text: str, prefer_lines: bool) -> JsonRows:
-    """The rows of JSON or JSON lines.
+def is_json_lines(opened: OpenText, prefer_lines: bool) -> bool:
+    """Whether each line is a value of its own.
 
     `prefer_lines`: the name says JSON lines, so a file of one line is read as that.
     """
-    first = next((line for _, line in numbered_lines(text)), "")
+    with opened() as text:
+        lines = list(itertools.islice(numbered_lines(text), _TRIED_LINES))
+    if not lines or len(lines[0][1]) >= LONGEST:
+        return False
+    values = [_value_or_none(line) for _, line in lines]
+    first = lines[0][1].strip()
+    if values[0] is None:
+        # one broken line, not a value over several lines: it is closed, and whole ones follow
+        closed = first[:1] == "{" and first[-1:] == "}"
+        return closed and any(value and isinstance(value[0], dict) for value in values[1:])
+    return len(lines) > 1 or (prefer_lines and not _holds_objects(values[0][0]))
+
+
+def lines_of(opened: OpenText) -> Iterator[Record]:
+    """A row for each line that is not blank."""
+    with opened() as text:
+        for number, line in numbered_lines(text):
+            yield line_record(line, number)
+
+
+def line_record(line: str, number: int) -> Record:
+    """The row of one JSON line."""
     try:
-        value = _load(first)
-    except ValueError:
-        return _whole(text)
-    alone = sum(1 for _ in numbered_lines(text)) == 1
-    if alone and (_holds_objects(value) or not prefer_lines):
-        return _whole(text)
-    return _json_lines(text)
+        return _record(_load(line), number)
+    except ValueError as problem:
+        return Record(number, {}, _bad_json(problem, number))
 
 
-def numbered_lines(text: str) -> Iterator[tuple[int, str]]:
+def values_of(opened: OpenText) -> Iterator[Record]:
+    """The rows of an array, of one object (a row, columns, or a wrapper around rows), or of objects one by one."""
+    with opened() as text:
+        content = JsonText(text, DECODER, LONGEST)
+        if content.peek() == "[":
+            content.take()
+            yield from _array(content)
+        else:
+            yield from _objects(content)
+
+
+def is_concatenated(opened: OpenText) -> bool:
+    """Whether several values follow each other without an array around them."""
+    with opened() as text:
+        content = JsonText(text, DECODER, LONGEST)
+        try:
+            if content.peek() == "[":
+                return False
+            content.value()
+        except (ValueError, RecursionError):
+            return False
+        return bool(content.peek())
+
+
+def numbered_lines(text: TextIO) -> Iterator[tuple[int, str]]:
     """(1-based number, line) of each line that is not blank; LF, CRLF and CR end a line."""
-    for number, line in enumerate(_LINE_END.split(text), 1):
+    number = 1
+    while line := text.readline(LONGEST):
         if line.strip():
             yield number, line
+        number += line[-1] in "\r\n"
 
 
-def _json_lines(text: str) -> JsonRows:
-    found = JsonRows("jsonl")
-    for number, line in numbered_lines(text):
-        try:
-            found.add(_load(line), number)
-        except ValueError as problem:
-            found.refuse(_bad_json(problem, number))
-    return found
+def _value_or_none(line: str) -> tuple[Any] | None:
+    try:
+        return (_load(line),)
+    except ValueError:
+        return None
 
 
-def _whole(text: str) -> JsonRows:
-    """An array (read element by element, so that each has its line), one object, or objects one after another."""
-    found = JsonRows()
-    body = _SPACE.match(text)
-    start = body.end() if body else 0
-    if text[start : start + 1] == "[":
-        _array(text, start + 1, found)
-        return found
-    values, problem = _values(text)
-    if len(values) == 1 and problem is None:
-        _one_value(text, values[0][1], values[0][0], found)
-        return found
-    found.format = "jsonl"
-    for line, value in values:
-        found.add(value, line)
-    if problem:
-        found.refuse(problem)
-    return found
+def _record(value: Any, line: int) -> Record:
+    if isinstance(value, dict):
+        return Record(line, value)
+    kind = {list: "a list", str: "a string", type(None): "null"}.get(type(value), "a bare value")
+    return Record(
+        line, {}, error("not_an_object", f"the row is {kind}, not an object", 'Write {"key": value} rows.', line)
+    )
 
 
-def _array(text: str, position: int, found: JsonRows) -> None:
-    """Rows of the array whose first element starts at `position`; stops at the first thing that is no JSON."""
-    counter = _LineCounter(text)
-    elements: list[tuple[int, Any]] = []
-    problem: Problem | None = None
+def _checked(value: Any, line: int, escaped: bool) -> Record:
+    """As `_record`, for values that Python's decoder read: it lets an escaped half of a surrogate pair through."""
+    return Record(line, {}, _surrogate(line)) if escaped and _is_half(value) else _record(value, line)
+
+
+def _is_half(value: Any) -> bool:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+def _surrogate(line: int) -> Problem:
+    message = "the row holds half of a surrogate pair (a \\ud800-like escape), which is no character"
+    return error("lone_surrogate", message, "Export the text again as UTF-8.", line)
+
+
+def _array(content: JsonText) -> Iterator[Record]:
+    """Rows of an array whose bracket was taken; stops at the first thing that is no JSON."""
+    texts = None
     while True:
-        position = _skip(text, position)
-        line = counter.at(position)
-        if text[position : position + 1] == "]":
-            break
+        line = content.line_here()
+        if content.peek() == "]":
+            return
         try:
-            value, position = _DECODER.raw_decode(text, position)
+            value = content.value()
         except (ValueError, RecursionError) as wrong:
-            problem = _bad_json(wrong, line)
-            break
-        elements.append((line, value))
-        position = _skip(text, position)
-        if text[position : position + 1] == ",":
-            position += 1
-        elif text[position : position + 1] != "]":
-            problem = _bad_json(ValueError("a comma or the closing bracket is missing"), counter.at(position))
-            break
-    if elements and all(isinstance(value, str) for _, value in elements):
-        elements = [(line, {"text": value}) for line, value in elements]
-    for line, value in elements:
-        found.add(value, line)
-    if problem:
-        found.refuse(problem)
+            yield Record(line, {}, _bad_json(wrong, line))
+            return
+        if texts is None:
+            texts = isinstance(value, str)
+        row = {"text": value} if texts and isinstance(value, str) else value
+        yield _checked(row, line, content.escaped)
+        following = content.peek()
+        if following == ",":
+            content.take()
+        elif following != "]":
+            line = content.line_here()
+            yield Record(line, {}, _bad_json(ValueError("a comma or the closing bracket is missing"), line))
+            return
 
 
-def _one_value(text: str, value: Any, line: int, found: JsonRows) -> None:
+def _objects(content: JsonText) -> Iterator[Record]:
+    """Values one after another; a single object may be columns, or a wrapper around rows."""
+    line = content.line_here()
+    start = content.mark()
+    try:
+        value = content.value()
+    except TooLongError as wrong:
+        if not content.seek_array(start):
+            yield Record(line, {}, _bad_json(wrong, line))
+            return
+        yield from _array(content)
+        return
+    except (ValueError, RecursionError) as wrong:
+        yield Record(line, {}, _bad_json(wrong, line))
+        return
+    if not content.peek():
+        yield from _one_value(content, start, value, line)
+        return
+    yield _checked(value, line, content.escaped)
+    while content.peek():
+        line = content.line_here()
+        try:
+            yield _checked(content.value(), line, content.escaped)
+        except (ValueError, RecursionError) as wrong:
+            yield Record(line, {}, _bad_json(wrong, line))
+            return
+
+
+def _one_value(content: JsonText, start: int, value: Any, line: int) -> Iterator[Record]:
     """One JSON value: a row, columns, or a wrapper around rows (then each row keeps its own line)."""
     wrapper = _wrapper_key(value)
-    opening = wrapper and re.search(re.escape(json.dumps(wrapper, ensure_ascii=False)) + r"\s*:\s*\[", text)
-    if opening:
-        _array(text, opening.end(), found)
+    if wrapper is not None and content.seek_array(start, wrapper):
+        yield from _array(content)
         return
-    for row in value[wrapper] if wrapper else _from_columns(value):
-        found.add(row, line)
+    escaped = content.escaped
+    for row in value[wrapper] if wrapper is not None else _from_columns(value):
+        yield _checked(row, line, escaped)
 
 
 def _wrapper_key(value: Any) -> str | None:
@@ -194,67 +228,40 @@ def _is_pandas(value: dict[str, Any]) -> bool:
     return bool(columns[0]) and all(column.keys() == columns[0].keys() for column in columns) and "0" in columns[0]
 
 
-def _values(text: str) -> tuple[list[tuple[int, Any]], Problem | None]:
-    """(line, value) of JSON values written one after another, and what stopped the reading."""
-    counter = _LineCounter(text)
-    values: list[tuple[int, Any]] = []
-    position = _skip(text, 0)
-    while position < len(text):
-        line = counter.at(position)
-        try:
-            value, position = _DECODER.raw_decode(text, position)
-        except (ValueError, RecursionError) as problem:
-            return values, _bad_json(problem, line)
-        values.append((line, value))
-        position = _skip(text, position)
-    return values, None
-
-
-class _LineCounter:
-    """Line numbers of rising positions, each character counted once."""
-
-    def __init__(self, text: str) -> None:
-        self.text, self.position, self.line = text, 0, 1
-
-    def at(self, position: int) -> int:
-        self.line += len(_LINE_END.findall(self.text, self.position, position))
-        self.position = position
-        return self.line
-
-
-def _skip(text: str, position: int) -> int:
-    match = _SPACE.match(text, position)
-    return match.end() if match else position
-
-
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+_FAST = msgspec.json.Decoder()
 
 
 def _load(line: str) -> Any:
-    """Raises ValueError for anything that is not one JSON value."""
+    """Raises ValueError for anything that is not one JSON value. What the fast decoder refuses the other explains."""
     try:
-        return _DECODER.decode(line)
+        return _FAST.decode(line)
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        pass
+    try:
+        value = DECODER.decode(line)
     except RecursionError as problem:
         raise ValueError("nested too deeply") from problem
+    if _is_half(value):
+        raise LoneSurrogateError
+    return value
+
+
+class LoneSurrogateError(ValueError):
+    """Text that holds half of a surrogate pair."""
 
 
 def _bad_json(problem: Exception, line: int) -> Problem:
+    if isinstance(problem, LoneSurrogateError):
+        return _surrogate(line)
     if isinstance(problem, json.JSONDecodeError):
         where = f" (column {problem.colno})" if problem.lineno == 1 else f" (line {problem.lineno})"
         reason = problem.msg + where
     else:
-        reason = str(problem)
+        reason = "nested too deeply" if isinstance(problem, RecursionError) else str(problem)
     fix = "Write one JSON object a line, with double quotes and no trailing comma."
     return error("bad_json", f"not valid JSON: {reason}", fix, line)
-
-
-def _is_clean(value: Any) -> bool:
-    try:
-        json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -22,8 +22,8 @@ class Record(NamedTuple):
 
     line: int
     """1-based line of the file on which the row starts; of a sheet or a binary table the 1-based row"""
-    row: Row
-    """empty where the row could not be read"""
+    row: Row | None
+    """empty where the row could not be read; None where the problem belongs to no row"""
     problem: Problem | None = None
     """why the row could not be read as it should"""
 
