@@ -8,6 +8,7 @@ from typing import Any
 
 from executor.data import rows as parts
 from executor.data.structure import plain_text
+from executor.data.structure_pass import PlainRow
 
 Row = dict[str, Any]
 SIZE = 4096
@@ -16,16 +17,22 @@ SIZE = 4096
 
 @dataclass
 class Batch:
-    """Columns of some rows; the first four lists have one entry a row, the last three one entry a text."""
+    """Columns of some rows; the last three lists have one entry a text, all others one a row."""
 
     lines: list[int] = field(default_factory=list)
     """line of the file of each row"""
     asked: list[str] = field(default_factory=list)
     """all that was said before the last reply, without the system message"""
     answers: list[str] = field(default_factory=list)
-    """the last reply: its text, or its tool calls as JSON"""
+    """the last reply without the spaces around it: its text, or its tool calls as JSON"""
+    replies: list[str] = field(default_factory=list)
+    """the last reply as it stands"""
     systems: list[str] = field(default_factory=list)
     """the system message, or ''"""
+    wholes: list[int] = field(default_factory=list)
+    """64-bit hash of the row: equal for rows that train the same (only spaces around texts may differ)"""
+    questions: list[int] = field(default_factory=list)
+    """64-bit hash of all before the last reply, casing and spacing aside"""
     texts: list[str] = field(default_factory=list)
     """every text that is not empty, of every message"""
     owners: list[int] = field(default_factory=list)
@@ -34,17 +41,33 @@ class Batch:
     """for each text the role that says it"""
 
     def add(self, row: Row, line: int) -> None:
+        turns = [(str(turn.get("role")), plain_text(turn.get("content"))) for turn in row["messages"]]
+        plain = row.keys() == {"messages"} and all(turn.keys() <= _PLAIN for turn in row["messages"])
+        self._add(turns, line, 0 if plain else hash(parts.whole_key(row)))
+        if not plain:
+            self.answers[-1] = parts.answer(row)
+            self.replies[-1] = self.replies[-1] or self.answers[-1]
+
+    def add_plain(self, row: PlainRow, line: int) -> None:
+        self._add([(turn.role, turn.content) for turn in row.messages], line, 0)
+
+    def _add(self, turns: list[tuple[str, str]], line: int, whole: int) -> None:
         place = len(self.lines)
+        last = max((i for i, (role, _) in enumerate(turns) if role == "assistant"), default=len(turns))
+        before = turns[:last]
+        reply = turns[last][1] if last < len(turns) else ""
         self.lines.append(line)
-        self.asked.append(parts.asked(row))
-        self.answers.append(parts.answer(row))
-        self.systems.append(parts.system(row))
-        for turn in row["messages"]:
-            text = plain_text(turn.get("content"))
+        self.asked.append("\n".join([text for role, text in before if role not in parts.LEAD]))
+        self.replies.append(reply)
+        self.answers.append(reply.strip())
+        self.systems.append(next((text for role, text in turns if role in parts.LEAD), ""))
+        self.wholes.append(whole or hash(tuple([(role, text.strip()) for role, text in turns])))
+        self.questions.append(hash(tuple([" ".join(text.casefold().split()) for _, text in before])))
+        for role, text in turns:
             if text:
                 self.texts.append(text)
                 self.owners.append(place)
-                self.roles.append(str(turn.get("role")))
+                self.roles.append(role)
 
     @classmethod
     def of(cls, rows: Iterable[Row], lines: Iterable[int]) -> Batch:
@@ -55,3 +78,6 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.lines)
+
+
+_PLAIN = frozenset({"role", "content"})

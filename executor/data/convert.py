@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from executor.data.chat import from_messages, from_sharegpt
 from executor.data.problem import Problem, error, has_error
 from executor.data.read import RawTable
 from executor.data.shape import CONTEXT_NAMES, REPLY_NAMES, Shape
+from executor.data.source import Record
 from executor.data.structure import row_problems
 from executor.errors import UserError, nearest
 
@@ -53,19 +55,15 @@ def to_messages(
     `mapping` says which column is user, assistant, system; `system` is a fixed text; `user` and `assistant` are
     templates with `{column}`. Raises UserError for shapes without replies and for columns that do not exist.
     """
-    build = _builder(table, shape, mapping or {}, system, user, assistant)
+    build = row_builder(table.path, table.columns, shape, mapping, system, user, assistant)
     out = Converted()
     for index, (raw, line) in enumerate(zip(table.rows, table.lines, strict=True)):
-        if index in table.broken:
-            out.rejected.append(table.broken[index])
+        built = built_row(Record(line, raw, table.broken.get(index)), build)
+        if built.row is None:
+            out.rejected.append(built.problems[0])
+            out.problems.extend(built.problems if index not in table.broken else [])
             continue
-        row, problems = build(raw, line)
-        problems = problems or [p for p in row_problems(row, line) if p.severity == "error"]
-        if has_error(problems):
-            out.rejected.append(problems[0])
-            out.problems.extend(problems)
-            continue
-        out.rows.append(row)
+        out.rows.append(built.row)
         out.lines.append(line)
         out.indexes.append(index)
     return out
@@ -74,11 +72,42 @@ def to_messages(
 Builder = Callable[[Row, int], tuple[Row, list[Problem]]]
 
 
-def _builder(
-    table: RawTable, shape: Shape, mapping: dict[str, str], system: str | None, user: str | None, assistant: str | None
+class Built(NamedTuple):
+    """What became of one row of a file."""
+
+    line: int
+    raw: Row
+    row: Row | None
+    """the chat row; None: rejected, and the first problem says why"""
+    problems: list[Problem]
+
+
+def built_row(record: Record, build: Builder) -> Built:
+    """One row of a file as a chat row, or rejected with everything that is wrong with it."""
+    line, raw, problem = record
+    raw = raw or {}
+    if problem is not None:
+        return Built(line, raw, None, [problem])
+    row, problems = build(raw, line)
+    problems = problems or row_problems(row, line)
+    return Built(line, raw, None if has_error(problems) else row, sorted(problems, key=lambda p: p.severity))
+
+
+def row_builder(
+    path: Path,
+    columns: Sequence[str],
+    shape: Shape,
+    mapping: dict[str, str] | None = None,
+    system: str | None = None,
+    user: str | None = None,
+    assistant: str | None = None,
 ) -> Builder:
+    """What makes a chat row of one row of the file, or says what is wrong with it.
+
+    The arguments are those of `to_messages`. Raises UserError for shapes without replies and unknown columns.
+    """
     if mapping or user or assistant:
-        return _flat_builder(table, {**shape.mapping, **mapping}, system, user, assistant)
+        return _flat_builder(path, columns, {**shape.mapping, **(mapping or {})}, system, user, assistant)
     if shape.name == "messages":
         return lambda raw, line: from_messages(raw, line, system)
     if shape.name == "sharegpt":
@@ -86,13 +115,18 @@ def _builder(
     if shape.name == "alpaca":
         return lambda raw, line: _from_alpaca(raw, line, system)
     if shape.name in ("table", "prompt_completion"):
-        return _flat_builder(table, shape.mapping, system, user, assistant)
-    what = f"{table.path.name} cannot be used for supervised tuning. {shape.why}"
-    raise UserError(what, str(table.path), _INSTEAD[shape.name])
+        return _flat_builder(path, columns, shape.mapping, system, user, assistant)
+    what = f"{path.name} cannot be used for supervised tuning. {shape.why}"
+    raise UserError(what, str(path), _INSTEAD[shape.name])
 
 
 def _flat_builder(
-    table: RawTable, mapping: dict[str, str], system: str | None, user: str | None, assistant: str | None
+    path: Path,
+    columns: Sequence[str],
+    mapping: dict[str, str],
+    system: str | None,
+    user: str | None,
+    assistant: str | None,
 ) -> Builder:
     templates = {part: "{" + column + "}" for part, column in mapping.items()}
     given = {"user": user, "assistant": assistant}
@@ -101,22 +135,22 @@ def _flat_builder(
         if part not in templates:
             raise UserError(
                 f"It is not clear which column is the {part}",
-                str(table.path),
+                str(path),
                 "Name it: finetune data format FILE -o OUT --map user=COLUMN --map assistant=COLUMN. "
-                f"Columns: {', '.join(table.columns)}.",
+                f"Columns: {', '.join(columns)}.",
             )
     for part, template in templates.items():
-        _check_template(table, part, template)
+        _check_template(path, columns, part, template)
     return lambda raw, line: _from_flat(raw, line, templates, system)
 
 
-def _check_template(table: RawTable, part: str, template: str) -> None:
+def _check_template(path: Path, columns: Sequence[str], part: str, template: str) -> None:
     if part not in _PARTS:
-        raise UserError(f'"{part}" cannot be mapped', str(table.path), f"Map one of: {', '.join(_PARTS)}.")
+        raise UserError(f'"{part}" cannot be mapped', str(path), f"Map one of: {', '.join(_PARTS)}.")
     for name in _SLOT.findall(template):
-        if name and name not in table.columns:
-            hint = nearest(name, table.columns) or f"Columns: {', '.join(table.columns)}."
-            raise UserError(f'There is no column "{name}" for {part}', str(table.path), hint)
+        if name and name not in columns:
+            hint = nearest(name, columns) or f"Columns: {', '.join(columns)}."
+            raise UserError(f'There is no column "{name}" for {part}', str(path), hint)
 
 
 def _from_flat(raw: Row, line: int, templates: dict[str, str], system: str | None) -> tuple[Row, list[Problem]]:

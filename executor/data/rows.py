@@ -9,6 +9,8 @@ from typing import Any
 from executor.data.structure import has_call, plain_text
 
 Row = dict[str, Any]
+LEAD = ("system", "developer")
+"""roles that set the task"""
 
 
 def answer(row: Row) -> str:
@@ -26,12 +28,12 @@ def calls(turn: Row) -> Any:
 
 def asked(row: Row) -> str:
     """Everything before the last assistant message but the system message: the text that makes a row new."""
-    return "\n".join(plain_text(turn.get("content")) for turn in before_answer(row) if turn.get("role") not in _LEAD)
+    return "\n".join(plain_text(turn.get("content")) for turn in before_answer(row) if turn.get("role") not in LEAD)
 
 
 def system(row: Row) -> str:
     """The text of the system message, or an empty string."""
-    turn = next((turn for turn in row["messages"] if turn.get("role") in _LEAD), None)
+    turn = next((turn for turn in row["messages"] if turn.get("role") in LEAD), None)
     return plain_text(turn.get("content")) if turn else ""
 
 
@@ -66,7 +68,7 @@ def with_answer(row: Row, text: str) -> Row:
 
 def with_system(row: Row, text: str) -> Row:
     """The row under a system message, unless it has its own."""
-    if not text or any(turn.get("role") in _LEAD for turn in row["messages"]):
+    if not text or any(turn.get("role") in LEAD for turn in row["messages"]):
         return row
     return {**row, "messages": [{"role": "system", "content": text}, *row["messages"]]}
 
@@ -77,6 +79,3 @@ def grouped(keys: Iterable[str]) -> dict[str, list[int]]:
     for i, key in enumerate(keys):
         groups.setdefault(key, []).append(i)
     return groups
-
-
-_LEAD = ("system", "developer")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import statistics
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from executor.data.read import RawTable
+from executor.data.source import Source
 
 ShapeName = Literal[
     "messages", "sharegpt", "alpaca", "prompt_completion", "preference", "kto", "table", "text", "unknown"
@@ -120,13 +123,25 @@ class Column:
 def detect(table: RawTable) -> Shape:
     """The shape most rows have; rows that differ are the check's business."""
     rows = [row for i, row in enumerate(table.rows) if i not in table.broken] or table.rows
-    if table.format == "text":
+    return detect_rows(table.format, table.columns, rows[:_SAMPLE])
+
+
+def detect_source(source: Source) -> Shape:
+    """As `detect`, from the first rows of a file."""
+    sample = [record for record in itertools.islice(source.records(), _SAMPLE) if record.row is not None]
+    whole = [record.row or {} for record in sample if record.problem is None]
+    return detect_rows(source.format, source.columns, whole or [record.row or {} for record in sample])
+
+
+def detect_rows(file_format: str, columns: Sequence[str], rows: list[dict[str, Any]]) -> Shape:
+    """The shape most of these rows have."""
+    if file_format == "text":
         return Shape("text", why="The file is running text, one row a line, without questions and answers.")
-    votes = Counter(_nested_shape(row) for row in rows[:_SAMPLE])
+    votes = Counter(_nested_shape(row) for row in rows)
     name, most = votes.most_common(1)[0]
-    if name and most * 2 >= len(rows[:_SAMPLE]):
+    if name and most * 2 >= len(rows):
         return Shape(name, why=_WHY[name])
-    return _flat_shape(table, rows[:_SAMPLE])
+    return _flat_shape(columns, rows)
 
 
 _WHY: dict[ShapeName, str] = {
@@ -175,8 +190,8 @@ def turns_of(row: dict[str, Any]) -> Any:
     return None
 
 
-def _flat_shape(table: RawTable, rows: list[dict[str, Any]]) -> Shape:
-    names = {name.casefold(): name for name in table.columns}
+def _flat_shape(column_names: Sequence[str], rows: list[dict[str, Any]]) -> Shape:
+    names = {name.casefold(): name for name in column_names}
     if "instruction" in names and any(name in names for name in (*CONTEXT_NAMES, *REPLY_NAMES)):
         context = any(name in names for name in CONTEXT_NAMES)
         if context or "output" in names:
@@ -188,11 +203,11 @@ def _flat_shape(table: RawTable, rows: list[dict[str, Any]]) -> Shape:
     if "prompt" in names and not any(name in names for name in _ANSWER_NAMES):
         mapping = {"user": names["prompt"]}
         return Shape("prompt_completion", mapping, 'There is a "prompt" column and no column with replies.')
-    columns = [_column(name, rows) for name in table.columns]
+    columns = [_column(name, rows) for name in column_names]
     if names.keys() <= {"text", "content", "meta", "url", "timestamp"} and names.keys() & {"text", "content"}:
         return Shape("text", why="There is one column of running text and no column with answers.")
     if len(columns) < 2 or not any(column.plain and column.filled for column in columns):
-        what = f'is only the column "{table.columns[0]}"' if len(columns) == 1 else "are no columns of plain text"
+        what = f'is only the column "{column_names[0]}"' if len(columns) == 1 else "are no columns of plain text"
         return Shape("unknown", why=f"There {what}: no input with its answer.")
     return _table_shape(columns, names)
 

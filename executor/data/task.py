@@ -34,18 +34,46 @@ def describe(rows: Sequence[dict[str, Any]]) -> Task:
 
     label: short single-line answers of which, on average, each occurs at least twice; json: objects.
     """
-    answers = [answer(row) for row in rows]
-    longest = max(map(len, answers), default=0)
-    objects = [parsed for text in answers if isinstance(parsed := _json(text), dict)]
-    if answers and len(objects) >= _JSON_SHARE * len(answers):
-        frequency = Counter(key for parsed in objects for key in parsed)
-        keys = sorted(frequency, key=lambda key: (-frequency[key], key))
-        return Task(kind="json", longest_answer=longest, json_keys=tuple(keys))
-    labels = sorted(set(answers))
-    few = len(labels) <= min(_MOST_LABELS, max(1, len(answers) // 2))
-    if answers and few and longest <= _LABEL_LENGTH and not any("\n" in label for label in labels):
-        return Task(kind="label", labels=tuple(labels), longest_answer=longest)
-    return Task(kind="text", longest_answer=longest)
+    tally = Tally()
+    tally.add([answer(row) for row in rows])
+    return tally.task()
+
+
+class Tally:
+    """What `describe` says, counted as the answers come; it keeps the answers only while they can be labels."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.longest = 0
+        self.labels: Counter[str] = Counter()
+        """how often each answer occurs; empty once there are too many for a closed set"""
+        self._few = True
+        self._objects = 0
+        self._keys: Counter[str] = Counter()
+
+    def add(self, answers: Sequence[str]) -> None:
+        self.rows += len(answers)
+        self.longest = max(self.longest, max(map(len, answers), default=0))
+        if self._few:
+            self.labels.update(answers)
+            self._few = len(self.labels) <= _MOST_LABELS
+            if not self._few:
+                self.labels.clear()
+        for text in answers:
+            parsed = _json(text)
+            if isinstance(parsed, dict):
+                self._objects += 1
+                self._keys.update(parsed.keys())
+
+    def task(self) -> Task:
+        if self.rows and self._objects >= _JSON_SHARE * self.rows:
+            keys = sorted(self._keys, key=lambda key: (-self._keys[key], key))
+            return Task(kind="json", longest_answer=self.longest, json_keys=tuple(keys))
+        few = self._few and len(self.labels) <= max(1, self.rows // 2)
+        short = self.longest <= _LABEL_LENGTH and not any("\n" in label for label in self.labels)
+        if self.rows and few and short:
+            return Task(kind="label", labels=tuple(sorted(self.labels)), longest_answer=self.longest)
+        return Task(kind="text", longest_answer=self.longest)
 
 
 def system_prompt(task: Task, user_column: str | None, text: str | None) -> str:

@@ -1,0 +1,162 @@
+"""Cheap facts about many texts at once, so that slow searches run only on the texts that can match.
+
+All texts are joined to one buffer with one byte a character; one pass over it counts a class of characters in every
+text. Nothing here judges: a fact only rules texts out.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+Mask = npt.NDArray[np.bool_]
+Counts = npt.NDArray[np.int64]
+DIGITS = "0123456789"
+TOKEN = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"  # noqa: S105 (an alphabet)
+"""the characters of base64url, which nearly every key is made of"""
+BRACKETS = "{}[]<>"
+_END = "\0"
+"""stands behind every text, so that no search runs from one into the next"""
+_OTHER = 255
+"""the byte of every character from U+00FF on"""
+_PIECE = 1 << 20
+"""characters looked at in one pass, so that positions (8 bytes each) never fill the memory"""
+
+
+class Screen:
+    """Facts about texts; arrays have one entry a text, are computed when first asked for, and are kept."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        lengths = np.fromiter(map(len, texts), np.int64, len(texts))
+        self.texts = texts
+        self.lengths: Counts = lengths
+        """characters"""
+        self._joined = _END.join(texts) + _END if texts else ""
+        self._stops: Counts = np.cumsum(lengths + 1)
+        """one past the end mark of each text"""
+        self._kept: dict[tuple[str, str], Counts] = {}
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def everywhere(self) -> Mask:
+        return np.ones(len(self), np.bool_)
+
+    def holding(self, *words: str) -> Mask:
+        """Which texts hold any of the words, as they are written."""
+        return self._holding(self._joined, words)
+
+    def holding_folded(self, *words: str) -> Mask:
+        """Which texts hold any of the words, given in lower case, in whatever case."""
+        return self._holding(self._lower, words)
+
+    def count(self, characters: str) -> Counts:
+        """How many of these characters each text has; those from U+00FF on count as one and the same character."""
+        return self._cached("count", characters)
+
+    def longest(self, characters: str) -> Counts:
+        """Length of the longest run of these characters in each text."""
+        return self._cached("longest", characters)
+
+    @property
+    def digits(self) -> Counts:
+        """0-9 only"""
+        return self.count(DIGITS)
+
+    @property
+    def non_ascii(self) -> Counts:
+        return self.count("".join(map(chr, range(128, 256))))
+
+    @property
+    def brackets(self) -> Counts:
+        return self.count(BRACKETS)
+
+    @property
+    def long_token(self) -> Counts:
+        """Length of the longest run of characters that keys are made of."""
+        return self.longest(TOKEN)
+
+    @cached_property
+    def has_at(self) -> Mask:
+        return self.holding("@")
+
+    @cached_property
+    def is_ascii(self) -> bool:
+        """Whether every text is."""
+        return self._joined.isascii()
+
+    @cached_property
+    def _lower(self) -> str:
+        # İ is the only character whose lower case has another length
+        return self._joined.lower() if self.is_ascii else self._joined.replace("\u0130", "i").lower()
+
+    @cached_property
+    def _bytes(self) -> bytes:
+        """One byte a character: its code point up to U+00FE, else 255."""
+        if self.is_ascii:
+            return self._joined.encode("ascii")
+        blocks = []
+        for at in range(0, len(self._joined), _PIECE):
+            wide = self._joined[at : at + _PIECE].encode("utf-32-le", "surrogatepass")
+            blocks.append(np.minimum(np.frombuffer(wide, "<u4"), _OTHER).astype(np.uint8).tobytes())
+        return b"".join(blocks)
+
+    @cached_property
+    def _stop_list(self) -> list[int]:
+        return list(map(int, self._stops))
+
+    def _holding(self, joined: str, words: Sequence[str]) -> Mask:
+        mask = np.zeros(len(self), np.bool_)
+        for word in words:
+            at = joined.find(word)
+            while at >= 0:
+                place = bisect_right(self._stop_list, at)
+                mask[place] = True
+                at = joined.find(word, self._stop_list[place])
+        return mask
+
+    def _cached(self, what: str, characters: str) -> Counts:
+        if (what, characters) not in self._kept:
+            self._kept[what, characters] = self._counts(characters) if what == "count" else self._runs(characters)
+        return self._kept[what, characters]
+
+    def _counts(self, characters: str) -> Counts:
+        table, totals = _table(characters), np.zeros(len(self), np.int64)
+        for first, last, begin, end in self._pieces():
+            places = np.flatnonzero(_translated(self._bytes[begin:end], table))
+            upto = np.searchsorted(places, self._stops[first:last] - begin)
+            totals[first:last] = np.diff(upto, prepend=0)
+        return totals
+
+    def _runs(self, characters: str) -> Counts:
+        table, longest = _table(characters, inside=False), np.zeros(len(self), np.int64)
+        for first, last, begin, end in self._pieces():
+            breaks = np.flatnonzero(_translated(self._bytes[begin:end], table))
+            runs = np.diff(breaks, prepend=-1) - 1
+            lead = np.searchsorted(breaks, self._stops[first:last] - begin)
+            # the end mark is a break itself, so that every text has one and no run is shared
+            longest[first:last] = np.maximum.reduceat(runs, np.concatenate(([0], lead[:-1])))
+        return longest
+
+    def _pieces(self) -> Iterator[tuple[int, int, int, int]]:
+        """(first text, last text + 1, first byte, last byte + 1) of runs of whole texts of about one piece."""
+        first = begin = 0
+        while first < len(self):
+            last = max(first + 1, int(np.searchsorted(self._stops, begin + _PIECE)))
+            end = self._stop_list[last - 1]
+            yield first, last, begin, end
+            first, begin = last, end
+
+
+def _table(characters: str, *, inside: bool = True) -> bytes:
+    wanted = {min(ord(each), _OTHER) for each in characters}
+    return bytes((byte in wanted) is inside for byte in range(256))
+
+
+def _translated(block: bytes, table: bytes) -> Mask:
+    # bytes.translate looks a byte up twice as fast as an index into a numpy table
+    return np.frombuffer(block.translate(table), np.bool_)
