@@ -11,12 +11,12 @@ from pydantic import Field
 from executor.data.check import Target
 from executor.data.convert import Converted, to_messages
 from executor.data.export import Layout, preference_rows, to_layout
-from executor.data.problem import Problem, counts, error
-from executor.data.read import RawTable, read
-from executor.data.shape import detect
+from executor.data.problem import Findings, Problem, error
+from executor.data.read import RawTable, open_source, read
+from executor.data.shape import detect, detect_source
 from executor.data.source import EmptyFileError
 from executor.data.split import PARTS, split
-from executor.data.verdict import Verdict, checked, inspected, quality
+from executor.data.verdict import Verdict, checked, inspected
 from executor.errors import nearest
 from executor.files import sha256_file, write_jsonl
 from tools.base import Args, Result, Tool, UserError
@@ -31,6 +31,8 @@ _SHOWN = 12
 class InspectArgs(Args):
     path: Path
     """the data file"""
+    sheet: str | None = None
+    """of a workbook; None: the first with rows"""
 
 
 class InspectResult(Result):
@@ -92,6 +94,8 @@ class FormatResult(Result):
 class CheckArgs(Args):
     path: Path
     """the data file"""
+    sheet: str | None = None
+    """of a workbook; None: the first with rows"""
     target: Target = "local"
     """where the data shall be trained on"""
 
@@ -148,22 +152,22 @@ class SplitResult(Result):
 
 def inspect(args: InspectArgs) -> InspectResult:
     try:
-        table = read(args.path)
+        source = open_source(args.path, args.sheet)
     except EmptyFileError as empty:
         return _empty_inspection(empty)
-    shape = detect(table)
-    verdict = inspected(table, shape)
+    shape = detect_source(source)
+    verdict = inspected(source, shape)
     return InspectResult(
         valid=verdict.valid,
-        format=table.format,
+        format=source.format,
         shape=shape.name,
-        encoding=table.encoding,
-        delimiter=table.delimiter,
-        sheets=table.sheets,
-        rows=len(table.rows),
-        columns=table.columns,
+        encoding=source.encoding,
+        delimiter=source.delimiter,
+        sheets=source.sheets,
+        rows=verdict.rows,
+        columns=verdict.columns,
         suggested_map=shape.mapping or None,
-        problems=verdict.problems,
+        problems=verdict.findings.problems(),
         why=shape.why,
     )
 
@@ -194,10 +198,12 @@ def format_rows(args: FormatArgs) -> FormatResult:
 
 def check_rows(args: CheckArgs) -> CheckResult:
     try:
-        table = read(args.path)
+        source = open_source(args.path, args.sheet)
     except EmptyFileError as empty:
-        return _checked(args.target, 0, Verdict([_empty_problem(empty)]))
-    return _checked(args.target, len(table.rows), checked(table, detect(table), args.target))
+        findings = Findings()
+        findings.add([_empty_problem(empty)])
+        return _checked(args.target, Verdict(0, [], findings))
+    return _checked(args.target, checked(source, detect_source(source), args.target))
 
 
 def split_rows(args: SplitArgs) -> SplitResult:
@@ -235,14 +241,14 @@ def _groups(table: RawTable, converted: Converted, column: str | None) -> Sequen
     return [None if value is None else str(value) for value in values]
 
 
-def _checked(target: Target, rows: int, verdict: Verdict) -> CheckResult:
+def _checked(target: Target, verdict: Verdict) -> CheckResult:
     return CheckResult(
         valid=verdict.valid,
         target=target,
-        rows=rows,
-        problems=verdict.problems,
-        counts=counts(verdict.problems),
-        quality=quality(verdict),
+        rows=verdict.rows,
+        problems=verdict.findings.problems(),
+        counts=verdict.findings.counts(),
+        quality=verdict.quality,
     )
 
 

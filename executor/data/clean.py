@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from executor.data import labels, similar
-from executor.data.quality import conflicts
-from executor.data.rows import answer, asked, before_answer, grouped, whole_key, with_answer
+from executor.data.rows import answer, asked, before_answer, grouped, question_key, whole_key, with_answer
 from executor.data.task import describe
 
 Row = dict[str, Any]
@@ -45,6 +44,12 @@ def clean(rows: Sequence[Row], lines: Sequence[int]) -> Cleaned:
     if describe(cleaned.rows).kind == "text":
         return cleaned
     return _without("conflicts", cleaned, lambda rows: [place for group in conflicts(rows) for place in group])
+
+
+def conflicts(rows: Sequence[Row]) -> list[list[int]]:
+    """Positions of rows that ask the same and answer differently (spellings of one label do not differ)."""
+    groups = grouped(question_key(row) for row in rows).values()
+    return [group for group in groups if len({labels.key(answer(rows[place])) for place in group}) > 1]
 
 
 def ending_with_reply(rows: Sequence[Row]) -> tuple[list[Row], list[int]]:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import re
 import zlib
+from array import array
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator
+from typing import Protocol
 
-from executor.data import labels, similar
-from executor.data import rows as parts
+from executor.data import labels
+from executor.data.batch import Batch
 from executor.data.problem import Problem, warning
-from executor.data.structure import plain_text
-from executor.data.task import describe
+from executor.data.task import Tally
 
-Row = dict[str, Any]
 _IMBALANCE = 10
 """times the rarest label that the commonest may occur"""
 _LOOPING = 0.05
@@ -37,28 +36,49 @@ _MOJIBAKE = re.compile(
 """UTF-8 read as Windows-1252 (an accented letter, a typographic quote), and the replacement character"""
 
 
-def quality_problems(rows: Sequence[Row], lines: Sequence[int]) -> list[Problem]:
-    """Every warning about well-formed `{"messages": …}` rows; `lines` are their lines in the file."""
-    found = [problem for row, line in zip(rows, lines, strict=True) for problem in _content(row, line)]
-    return [*found, *_repeats(rows, lines), *_conflicts(rows, lines), *_label_problems(rows, lines)]
+class Judge(Protocol):
+    """Judges the quality of well-formed rows as they pass."""
+
+    def add(self, batch: Batch) -> list[Problem]:
+        """What rows of this batch show by themselves."""
+
+    def finish(self) -> list[Problem]:
+        """What only the whole set shows."""
 
 
-def _content(row: Row, line: int) -> Iterator[Problem]:
-    for turn in row["messages"]:
-        text, role = plain_text(turn.get("content")), str(turn.get("role"))
-        if not text:
-            continue
-        if text.strip().casefold() in _BLANK_WORDS:
-            yield warning("placeholder", f'the text is only "{text.strip()}"', "Fill it or remove the row.", line, role)
-        elif match := _PLACEHOLDER.search(text):
-            message = f"a placeholder was left unfilled: {_snippet(match.group())}"
-            yield warning("placeholder", message, "Fill it or remove the row.", line, role)
-        if _MOJIBAKE.search(text):
-            message = "characters look decoded in the wrong encoding"
-            yield warning("mojibake", message, "Export the data again as UTF-8.", line, role)
-        if len(text) > _LONG and len(zlib.compress(text.encode())) < _LOOPING * len(text.encode()):
-            yield warning("repetition", "the text repeats itself over and over", "Remove the row.", line, role)
-        yield from _personal(text, role, line)
+def quality_judges() -> list[Judge]:
+    """Fresh judges of everything."""
+    from executor.data.repeats import Repeats  # numpy takes a tenth of a second
+
+    return [Content(), Repeats(), Labels()]
+
+
+class Content:
+    """Leftovers, broken characters, loops and personal data in single texts."""
+
+    def add(self, batch: Batch) -> list[Problem]:
+        return [
+            problem
+            for text, owner, role in zip(batch.texts, batch.owners, batch.roles, strict=True)
+            for problem in _content(text, role, batch.lines[owner])
+        ]
+
+    def finish(self) -> list[Problem]:
+        return []
+
+
+def _content(text: str, role: str, line: int) -> Iterator[Problem]:
+    if text.strip().casefold() in _BLANK_WORDS:
+        yield warning("placeholder", f'the text is only "{text.strip()}"', "Fill it or remove the row.", line, role)
+    elif match := _PLACEHOLDER.search(text):
+        message = f"a placeholder was left unfilled: {_snippet(match.group())}"
+        yield warning("placeholder", message, "Fill it or remove the row.", line, role)
+    if _MOJIBAKE.search(text):
+        message = "characters look decoded in the wrong encoding"
+        yield warning("mojibake", message, "Export the data again as UTF-8.", line, role)
+    if len(text) > _LONG and len(zlib.compress(text.encode())) < _LOOPING * len(text.encode()):
+        yield warning("repetition", "the text repeats itself over and over", "Remove the row.", line, role)
+    yield from _personal(text, role, line)
 
 
 def _personal(text: str, role: str, line: int) -> Iterator[Problem]:
@@ -74,69 +94,44 @@ def _is_phone(text: str) -> bool:
     return 8 <= digits <= 15 and not _DATE.match(text)
 
 
-def _repeats(rows: Sequence[Row], lines: Sequence[int]) -> Iterator[Problem]:
-    exact = parts.grouped(parts.whole_key(row) for row in rows)
-    for places in exact.values():
-        for place in places[1:]:
-            message = f"the same row as line {lines[places[0]]}"
-            yield warning("exact_duplicate", message, "Keep one of them.", lines[place])
-    firsts = [places[0] for places in exact.values()]
-    cluster = similar.clusters([parts.asked(rows[place]) for place in firsts])
-    for members in parts.grouped(map(str, cluster)).values():
-        first = firsts[members[0]]
-        for member in members[1:]:
-            place = firsts[member]
-            if parts.question_key(rows[place]) == parts.question_key(rows[first]) and _differ(rows[place], rows[first]):
-                continue
-            message = f"nearly the same input as line {lines[first]}: {_snippet(parts.asked(rows[place]))}"
-            fix = "Keep one of them, or keep both on the same side of the split."
-            yield warning("near_duplicate", message, fix, lines[place], "user")
+class Labels:
+    """Spellings and frequencies of the answers, where these are a closed set."""
 
+    def __init__(self) -> None:
+        self._tally = Tally()
+        self._codes = array("l")
+        self._lines = array("q")
+        self._numbers: dict[str, int] = {}
 
-def _differ(one: Row, other: Row) -> bool:
-    return labels.key(parts.answer(one)) != labels.key(parts.answer(other))
+    def add(self, batch: Batch) -> list[Problem]:
+        self._tally.add(batch.answers)
+        if self._tally.labels:
+            numbers = self._numbers
+            self._codes.extend([numbers.setdefault(reply, len(numbers)) for reply in batch.replies])
+            self._lines.extend(batch.lines)
+        return []
 
-
-def _conflicts(rows: Sequence[Row], lines: Sequence[int]) -> Iterator[Problem]:
-    for places in conflicts(rows):
-        answers = dict.fromkeys(_snippet(parts.answer(rows[place])) for place in places)
-        where = ", ".join(str(lines[place]) for place in places[:5])
-        for place in places:
-            message = f"the same input has different answers (lines {where}): {' / '.join(list(answers)[:3])}"
-            fix = "Decide which answer is right and remove the others."
-            yield warning("conflicting_answers", message, fix, lines[place], "assistant")
-
-
-def conflicts(rows: Sequence[Row]) -> list[list[int]]:
-    """Positions of rows that ask the same and answer differently (spellings of one label do not differ)."""
-    groups = parts.grouped(parts.question_key(row) for row in rows).values()
-    return [group for group in groups if len({labels.key(parts.answer(rows[place])) for place in group}) > 1]
-
-
-def _label_problems(rows: Sequence[Row], lines: Sequence[int]) -> Iterator[Problem]:
-    if not rows or describe(rows).kind != "label":
-        return
-    answers = [_raw_answer(row) for row in rows]
-    spellings = labels.spellings(answers)
-    counts = Counter(spellings.get(label, label) for label in answers)
-    errors = labels.typing_errors(counts)
-    for label, line in zip(answers, lines, strict=True):
-        better = spellings.get(label) or errors.get(label)
-        if better:
-            message = f'"{_snippet(label)}" looks like another spelling of "{_snippet(better)}"'
-            yield warning("label_variant", message, "Use one spelling.", line, "assistant")
-    most, n_most = counts.most_common(1)[0]
-    least, n_least = min(counts.items(), key=lambda item: (item[1], item[0]))
-    if n_most >= _IMBALANCE * n_least:
-        message = f'"{_snippet(most)}" occurs {n_most} times, "{_snippet(least)}" {n_least}'
-        fix = "Add rows of the rare labels, or remove those labels."
-        yield warning("class_imbalance", message, fix, field="assistant")
-
-
-def _raw_answer(row: Row) -> str:
-    """The last reply with the spaces around it, which `answer` strips."""
-    turn = next(turn for turn in reversed(row["messages"]) if turn.get("role") == "assistant")
-    return plain_text(turn.get("content")) or parts.answer(row)
+    def finish(self) -> list[Problem]:
+        if self._tally.task().kind != "label":
+            return []
+        replies = list(self._numbers)
+        answers = [replies[code] for code in self._codes]
+        spellings = labels.spellings(answers)
+        counts = Counter(spellings.get(label, label) for label in answers)
+        errors = labels.typing_errors(counts)
+        found = []
+        for label, line in zip(answers, self._lines, strict=True):
+            better = spellings.get(label) or errors.get(label)
+            if better:
+                message = f'"{_snippet(label)}" looks like another spelling of "{_snippet(better)}"'
+                found.append(warning("label_variant", message, "Use one spelling.", line, "assistant"))
+        most, n_most = counts.most_common(1)[0]
+        least, n_least = min(counts.items(), key=lambda item: (item[1], item[0]))
+        if n_most >= _IMBALANCE * n_least:
+            message = f'"{_snippet(most)}" occurs {n_most} times, "{_snippet(least)}" {n_least}'
+            fix = "Add rows of the rare labels, or remove those labels."
+            found.append(warning("class_imbalance", message, fix, field="assistant"))
+        return found
 
 
 def _snippet(text: str) -> str:

@@ -134,7 +134,7 @@ def _fingerprint(path: Path) -> Fingerprint:
 def _kind(path: Path) -> str:
     """The suffix that says how to read the file; its first bytes are trusted more than its name."""
     suffix = path.suffix.lower()
-    with _open_bytes(path) as data:
+    with open_bytes(path) as data:
         head = data.read(16)
     magic = next((name for mark, name in _MAGIC if head.startswith(mark)), None)
     # an office document is a zip: its name tells which
@@ -179,7 +179,8 @@ class _Unpacked(gzip.GzipFile):
             ) from problem
 
 
-def _open_bytes(path: Path) -> BinaryIO:
+def open_bytes(path: Path) -> BinaryIO:
+    """The bytes of a file, unpacked where it is a .gz."""
     with open(path, "rb") as data:
         packed = data.read(2) == _GZIP
     return cast(BinaryIO, _Unpacked(path, "rb") if packed else open(path, "rb"))
@@ -195,13 +196,13 @@ class _TextFile:
     encoding: Encoding
 
     def open(self) -> TextIO:
-        data = _open_bytes(self.path)
+        data = open_bytes(self.path)
         # line ends are kept as they are: csv and the line numbers need them
         return io.TextIOWrapper(data, encoding=self.encoding.codec, errors=self.encoding.errors, newline="")
 
 
 def _text_source(path: Path) -> Source:
-    encoding = find_encoding(lambda: _open_bytes(path))
+    encoding = find_encoding(lambda: open_bytes(path))
     if encoding is None:
         raise UserError(f"{path.name} is a binary file", str(path), "Give a CSV, TSV, JSON or JSON lines file.")
     suffixes = [suffix.lower() for suffix in path.suffixes]

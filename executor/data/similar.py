@@ -112,3 +112,18 @@ class Parents:
         """0, 1, 2 … for each set, by its first member."""
         seen: dict[int, int] = {}
         return [seen.setdefault(self.root(i), len(seen)) for i in range(len(self._parent))]
+
+
+class NearDuplicates:
+    """Near-duplicates among texts that come batch by batch."""
+
+    def __init__(self, threshold: float = THRESHOLD) -> None:
+        self._texts: list[str] = []
+        self._threshold = threshold
+
+    def add(self, texts: Sequence[str]) -> None:
+        self._texts.extend(texts)
+
+    def clusters(self) -> list[int]:
+        """A cluster number for each text."""
+        return clusters(self._texts, self._threshold)

@@ -62,11 +62,12 @@ class Source:
 
     def records(self) -> Iterator[Record]:
         """Every row in order. Raises UserError where the file changed since it was opened."""
-        self._refuse_change()
+        self.unchanged()
         yield from self.read()
-        self._refuse_change()
+        self.unchanged()
 
-    def _refuse_change(self) -> None:
+    def unchanged(self) -> None:
+        """Raises UserError where the file is not the one that was opened."""
         if self.fingerprint is None:
             return
         try:

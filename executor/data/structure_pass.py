@@ -11,7 +11,6 @@ import gc
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import BinaryIO, Literal, NamedTuple
 
 import msgspec
@@ -20,6 +19,7 @@ _BLOCK = 1 << 18
 """bytes; larger blocks leave the processor's cache"""
 _BOM = b"\xef\xbb\xbf"
 _LINE_END = re.compile(rb"\r\n|\r|\n")
+_TEXT_LINE_END = re.compile(r"\r\n|\r|\n")
 
 
 class Turn(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -30,7 +30,7 @@ class Turn(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 
 
 class PlainRow(msgspec.Struct, gc=False):
-    """A chat row of plain texts. Keys beside the messages are not looked at, but those that matter take the slow way."""
+    """A chat row of plain texts. Other keys are not looked at; those that matter are named, and take the slow way."""
 
     messages: list[Turn]
     tools: None = None
@@ -109,6 +109,13 @@ def _plain_rows(
 def _numbers(data: bytes, first_line: int) -> list[int]:
     lines = _LINE_END.split(data) if b"\r" in data else data.split(b"\n")
     return [first_line + i for i, line in enumerate(lines) if line.strip()]
+
+
+def numbered(text: str, first_line: int) -> Iterator[tuple[int, str]]:
+    """(line of the file, text) of each line of a block that is not blank."""
+    for i, line in enumerate(_TEXT_LINE_END.split(text)):
+        if line.strip():
+            yield first_line + i, line
 
 
 @contextmanager

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, get_args
 
-from executor.data.check import Target, check
-from executor.data.convert import Converted, to_messages
+from executor.data.check import Target, target_problems, too_few_rows
+from executor.data.convert import row_builder
 from executor.data.export import preference_problem
-from executor.data.problem import Problem, error, has_error, in_file_order, warning
-from executor.data.read import RawTable
-from executor.data.rows import answer, asked
+from executor.data.problem import Findings, Problem, error, warning
+from executor.data.quality import Judge, quality_judges
 from executor.data.shape import SFT_SHAPES, Shape, ShapeName, turns_of
-from executor.data.task import describe
+from executor.data.source import Source
+from executor.data.survey import RowRule, Survey, survey
 
 Row = dict[str, Any]
 _SOFT = frozenset({"empty_content", "unsupported_content"})
@@ -29,97 +28,100 @@ _READ_BY: dict[Target, tuple[ShapeName, ...]] = {
 
 @dataclass(frozen=True)
 class Verdict:
-    problems: list[Problem]
-    converted: Converted = field(default_factory=Converted)
-    """the rows that can be trained on; empty for shapes without replies"""
+    rows: int
+    columns: list[str]
+    findings: Findings
+    quality: dict[str, Any] | None = None
+    """`trainable_rows, kind, labels, codes, longest_input, longest_answer` (characters); None without such rows"""
 
     @property
     def valid(self) -> bool:
-        return not has_error(self.problems)
+        return self.findings.valid
 
 
-def quality(verdict: Verdict) -> dict[str, Any] | None:
-    """What the rows that can be trained on look like; lengths in characters. None where there are none."""
-    rows = verdict.converted.rows
-    if not rows:
-        return None
-    task = describe(rows)
-    labels = Counter(answer(row) for row in rows) if task.kind == "label" else None
+def inspected(source: Source, shape: Shape) -> Verdict:
+    """Every row against its own shape; cells of a table may be empty."""
+    return _verdict(source, shape, None, ())
+
+
+def checked(source: Source, shape: Shape, target: Target = "local", judges: Sequence[Judge] | None = None) -> Verdict:
+    """As `inspected`, with the target's rules and the quality of the rows that can be trained on.
+
+    `judges` are those that look at the quality; None: all of them.
+    """
+    return _verdict(source, shape, target, quality_judges() if judges is None else judges)
+
+
+def _verdict(source: Source, shape: Shape, target: Target | None, judges: Sequence[Judge]) -> Verdict:
+    found = _read(source, shape, target, judges)
+    late: list[Problem] = []
+    if shape.name == "unknown" or not found.readable:
+        late.append(_unknown(shape, found.first_line))
+    elif shape.name not in SFT_SHAPES:
+        fix = "Use rows with an input and the reply to learn, or train with a method made for this shape."
+        late.append(warning("not_sft", f"this is {shape.name} data, not supervised examples", fix))
+    elif _unmapped(shape) and not (target is None and shape.name == "table"):
+        late.append(_no_answer(shape, found.first_line))
+    if target is not None and shape.name not in _READ_BY[target]:
+        fix = "Run `finetune data format` first and give the result."
+        late.append(error("wrong_shape_for_target", f"{target} does not read {shape.name} rows", fix))
+    too_few = too_few_rows(found.rows, target) if target and found.trainable else None
+    found.findings.add([*late, too_few] if too_few else late)
+    quality = _quality(found) if target is not None and found.trainable and found.tally.rows else None
+    return Verdict(found.rows, list(found.columns), found.findings, quality)
+
+
+def _read(source: Source, shape: Shape, target: Target | None, judges: Sequence[Judge]) -> Survey:
+    if shape.name not in SFT_SHAPES or _unmapped(shape) or (shape.name == "table" and target is None):
+        return survey(source, None, rule=_RATED.get(shape.name))
+    build = row_builder(source.path, source.columns, shape)
+    rule = (lambda row, line: target_problems(row, line, target)) if target in ("openai", "together") else None
+    return survey(source, build, _SOFT, rule, judges, plain=shape.name == "messages")
+
+
+def _unmapped(shape: Shape) -> bool:
+    return shape.name in ("table", "prompt_completion") and bool({"user", "assistant"} - shape.mapping.keys())
+
+
+def _quality(found: Survey) -> dict[str, Any]:
+    """What the rows that can be trained on look like; lengths in characters."""
+    task = found.tally.task()
     return {
-        "trainable_rows": len(rows),
+        "trainable_rows": found.trainable,
         "kind": task.kind,
-        "labels": dict(sorted(labels.items())) if labels is not None else None,
-        "codes": dict(sorted(Counter(problem.code for problem in verdict.problems).items())),
-        "longest_input": max(len(asked(row)) for row in rows),
+        "labels": dict(sorted(found.tally.labels.items())) if task.kind == "label" else None,
+        "codes": found.findings.codes(),
+        "longest_input": found.longest_input,
         "longest_answer": task.longest_answer,
         "tokens": None,
     }
 
 
-def inspected(table: RawTable, shape: Shape) -> Verdict:
-    """Every row against its own shape; cells of a table may be empty."""
-    converted, problems = _shape_problems(table, shape, plain_tables=True)
-    return Verdict(in_file_order([*table.problems, *problems]), converted)
+def _unknown(shape: Shape, line: int | None) -> Problem:
+    fix = "Give one column for the input and one for the answer, or chat messages."
+    return error("unknown_shape", f"no known shape of training data. {shape.why}", fix, line)
 
 
-def checked(
-    table: RawTable,
-    shape: Shape,
-    target: Target = "local",
-    count_tokens: Callable[[list[Row]], int] | None = None,
-    context: int | None = None,
-) -> Verdict:
-    """As `inspected`, with the target's rules and the quality of the rows that can be trained on."""
-    converted, problems = _shape_problems(table, shape, plain_tables=False)
-    if converted.rows:
-        problems += check(converted.rows, converted.lines, target, count_tokens, context)
-    if shape.name not in _READ_BY[target]:
-        fix = "Run `finetune data format` first and give the result."
-        problems.append(error("wrong_shape_for_target", f"{target} does not read {shape.name} rows", fix))
-    return Verdict(in_file_order([*table.problems, *problems]), converted)
-
-
-def _shape_problems(table: RawTable, shape: Shape, plain_tables: bool) -> tuple[Converted, list[Problem]]:
-    if shape.name == "unknown" or not any(i not in table.broken for i in range(len(table.rows))):
-        fix = "Give one column for the input and one for the answer, or chat messages."
-        line = table.lines[0] if table.lines else None
-        return Converted(), [error("unknown_shape", f"no known shape of training data. {shape.why}", fix, line)]
-    if shape.name not in SFT_SHAPES:
-        return Converted(), _not_sft(table, shape)
-    if {"user", "assistant"} - shape.mapping.keys() and shape.name in ("table", "prompt_completion"):
-        return Converted(), [] if plain_tables and shape.name == "table" else [_no_answer(table, shape)]
-    if shape.name == "table" and plain_tables:
-        return Converted(), []
-    converted = to_messages(table, shape)
-    return converted, [p.as_warning() if p.code in _SOFT else p for p in converted.problems]
-
-
-def _no_answer(table: RawTable, shape: Shape) -> Problem:
+def _no_answer(shape: Shape, line: int | None) -> Problem:
     if shape.name == "table":
         fix = "Name the columns: finetune data format FILE -o OUT --map user=COLUMN --map assistant=COLUMN."
         return warning("no_mapping", shape.why, fix)
     fix = "Add a column with the reply to each prompt."
-    return warning("not_sft", "there are prompts but no replies to learn", fix, table.lines[0], "assistant")
+    return warning("not_sft", "there are prompts but no replies to learn", fix, line, "assistant")
 
 
-def _not_sft(table: RawTable, shape: Shape) -> list[Problem]:
-    problems: list[Problem] = []
-    for index, (row, line) in enumerate(zip(table.rows, table.lines, strict=True)):
-        if index in table.broken:
-            continue
-        found = preference_problem(row, line) if shape.name == "preference" else None
-        if shape.name == "kto":
-            found = _kto_problem(row, line)
-        if found:
-            problems.append(found)
-    fix = "Use rows with an input and the reply to learn, or train with a method made for this shape."
-    problems.append(warning("not_sft", f"this is {shape.name} data, not supervised examples", fix))
-    return problems
+def _preference(raw: Row, line: int) -> list[Problem]:
+    found = preference_problem(raw, line)
+    return [found] if found else []
 
 
-def _kto_problem(row: Row, line: int) -> Problem | None:
-    if not isinstance(row.get("label", row.get("kto_tag")), bool):
-        return error("missing_field", 'the row has no true/false "label"', "Label each reply.", line, "label")
-    if not isinstance(turns_of(row), list) and not row.get("completion"):
-        return error("missing_field", "the row has no reply", "Give messages or prompt and completion.", line)
-    return None
+def _kto(raw: Row, line: int) -> list[Problem]:
+    if not isinstance(raw.get("label", raw.get("kto_tag")), bool):
+        return [error("missing_field", 'the row has no true/false "label"', "Label each reply.", line, "label")]
+    if not isinstance(turns_of(raw), list) and not raw.get("completion"):
+        return [error("missing_field", "the row has no reply", "Give messages or prompt and completion.", line)]
+    return []
+
+
+_RATED: dict[ShapeName, RowRule] = {"preference": _preference, "kto": _kto}
+"""shapes of rated replies: what is wrong with one row"""
