@@ -248,7 +248,7 @@ def main() -> None:
     except typer.TyperException as error:
         code = fail(UsageError(str(error) or "Incomplete command", "the command line", "See --help."), as_json)
     except (KeyboardInterrupt, typer.Abort):
-        code = fail(Interrupted("Interrupted", "", "Nothing was running."), as_json)
+        code = fail(Interrupted("Interrupted", "", "What was not finished was not written."), as_json)
     except BrokenPipeError:
         code = 0
     sys.exit(code if isinstance(code, int) else 0)

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from executor.data.convert import Converted, to_messages
-from executor.data.export import preference_rows, to_layout
+from executor.data.export import preference_writer, writer
 from executor.data.read import RawTable
 from executor.data.shape import detect
+from executor.data.source import Record
 from executor.errors import UserError
 
 Row = dict[str, Any]
@@ -167,16 +168,18 @@ def test_rows_in_are_rows_out_and_rejected(rows: list[Any]) -> None:
 
 
 def test_other_layouts() -> None:
-    rows = [{"messages": CHAT}, {"messages": [*CHAT, *CHAT]}]
-    alpaca_rows, unfit = to_layout(rows, [1, 2], "alpaca")
-    assert alpaca_rows == [{"instruction": "hi", "input": "", "output": "ho"}]
-    assert [(p.code, p.line) for p in unfit] == [("does_not_fit", 2)]
-    assert to_layout(rows, [1, 2], "sharegpt")[0][0] == {
+    one, two = {"messages": CHAT}, {"messages": [*CHAT, *CHAT]}
+    assert writer("alpaca")(one, 1) == ({"instruction": "hi", "input": "", "output": "ho"}, None)
+    row, problem = writer("alpaca")(two, 2)
+    assert row is None
+    assert problem is not None
+    assert (problem.code, problem.line) == ("does_not_fit", 2)
+    assert writer("sharegpt")(one, 1)[0] == {
         "conversations": [{"from": "human", "value": "hi"}, {"from": "gpt", "value": "ho"}]
     }
-    assert to_layout(rows, [1, 2], "prompt_completion")[0][0] == {"prompt": CHAT[:1], "completion": CHAT[1:]}
+    assert writer("prompt_completion")(one, 1)[0] == {"prompt": CHAT[:1], "completion": CHAT[1:]}
     with pytest.raises(UserError):
-        to_layout(rows, [1, 2], "preference")
+        writer("preference")
 
 
 def test_preference_rows_share_their_prompt() -> None:
@@ -186,6 +189,6 @@ def test_preference_rows_share_their_prompt() -> None:
         {"chosen": [CHAT[0], good], "rejected": [CHAT[0], bad]},
         {"prompt": "hi", "chosen": "good", "rejected": ""},
     ]
-    out, rejected = preference_rows(table(rows))
-    assert out == [{"prompt": CHAT[:1], "chosen": [good], "rejected": [bad]}] * 2
-    assert [p.line for p in rejected] == [3]
+    written = [preference_writer(Record(line, row)) for line, row in enumerate(rows, 1)]
+    assert [row for row, _ in written] == [*[{"prompt": CHAT[:1], "chosen": [good], "rejected": [bad]}] * 2, None]
+    assert [problem.line for _, problem in written if problem] == [3]

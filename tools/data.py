@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
 from executor.data.check import Target
-from executor.data.convert import Converted, to_messages
-from executor.data.export import Layout, preference_rows, to_layout
+from executor.data.convert import row_builder
+from executor.data.export import Layout
 from executor.data.problem import Findings, Problem, error
-from executor.data.read import RawTable, open_source, read
-from executor.data.shape import detect, detect_source
+from executor.data.read import open_source
+from executor.data.reformat import reformat
+from executor.data.shape import detect_source
 from executor.data.source import EmptyFileError
-from executor.data.split import PARTS, split
+from executor.data.split import PARTS
+from executor.data.split_file import split_file
 from executor.data.verdict import Verdict, checked, inspected
 from executor.errors import nearest
-from executor.files import sha256_file, write_jsonl
 from tools.base import Args, Result, Tool, UserError
 
 __all__ = ["DATA_TOOLS"]
 
-Row = dict[str, Any]
 _SHOWN = 12
 """problems listed in a text answer"""
 
@@ -64,6 +64,8 @@ class FormatArgs(Args):
     """the data file"""
     out: Path
     """where to write the JSON lines"""
+    sheet: str | None = None
+    """of a workbook; None: the first with rows"""
     to: Layout = "messages"
     """layout of the output"""
     map: dict[str, str] = Field(default_factory=dict)
@@ -129,6 +131,8 @@ class SplitArgs(Args):
     group_by: str | None = None
     """column whose rows must stay on one side, such as a customer or a document"""
     seed: int = 0
+    sheet: str | None = None
+    """of a workbook; None: the first with rows"""
     overwrite: bool = False
     """replace existing files"""
 
@@ -173,26 +177,20 @@ def inspect(args: InspectArgs) -> InspectResult:
 
 
 def format_rows(args: FormatArgs) -> FormatResult:
-    _refuse_overwriting(args.path, [args.out], args.overwrite)
-    table = read(args.path)
-    shape = detect(table)
-    if args.to == "preference" and shape.name == "preference":
-        rows, rejected = preference_rows(table)
-    else:
-        converted = to_messages(table, shape, args.map or None, args.system, args.user, args.assistant)
-        rows, unfit = to_layout(converted.rows, converted.lines, args.to)
-        rejected = [*converted.rejected, *unfit]
-    if not rows:
-        first = f" First: line {rejected[0].line}: {rejected[0].message}." if rejected else ""
-        raise UserError("No row could be converted; nothing was written", str(args.path), f"Repair the rows.{first}")
-    write_jsonl(args.out, rows)
+    refuse_overwriting(args.path, [args.out], args.overwrite)
+    source = open_source(args.path, args.sheet)
+    shape = detect_source(source)
+    pairs = args.to == "preference" and shape.name == "preference"
+    parts = (args.map or None, args.system, args.user, args.assistant)
+    build = None if pairs else row_builder(source.path, source.columns, shape, *parts)
+    done = reformat(source, build, args.out, args.to)
     return FormatResult(
-        in_rows=len(table.rows),
-        out_rows=len(rows),
-        rejected_rows=len(rejected),
-        rejected=sorted(rejected, key=lambda problem: problem.line or 0),
+        in_rows=done.in_rows,
+        out_rows=done.out_rows,
+        rejected_rows=done.rejected_rows,
+        rejected=sorted(done.rejected.problems(), key=lambda problem: problem.line or 0),
         out=str(args.out.absolute()),
-        sha256=sha256_file(args.out),
+        sha256=done.sha256,
     )
 
 
@@ -208,37 +206,19 @@ def check_rows(args: CheckArgs) -> CheckResult:
 
 def split_rows(args: SplitArgs) -> SplitResult:
     paths = {name: args.out / f"{name}.jsonl" for name in PARTS}
-    _refuse_overwriting(args.path, list(paths.values()), args.overwrite)
+    refuse_overwriting(args.path, list(paths.values()), args.overwrite)
     if args.out.exists() and not args.out.is_dir():
         raise UserError(f"{args.out.name} is a file", str(args.out), "Give a folder.")
-    table = read(args.path)
-    converted = to_messages(table, detect(table))
-    if not converted.rows:
-        raise UserError("No row could be used; nothing was written", str(args.path), "Run `finetune data check` on it.")
-    parts = split(converted.rows, args.ratios, args.seed, _groups(table, converted, args.group_by))
-    written = {name: _written(paths[name], getattr(parts, name)) for name in PARTS}
+    source = open_source(args.path, args.sheet)
+    if args.group_by is not None and args.group_by not in source.columns:
+        hint = nearest(args.group_by, source.columns) or f"Columns: {', '.join(source.columns)}."
+        raise UserError(f'There is no column "{args.group_by}"', str(source.path), hint)
+    build = row_builder(source.path, source.columns, detect_source(source))
+    done = split_file(source, build, paths, args.ratios, args.seed, args.group_by)
+    parts = {name: {"path": str(paths[name].absolute()), "rows": done.rows[name]} for name in PARTS}
     return SplitResult(
-        **written,
-        clusters=parts.clusters,
-        leakage=parts.leakage,
-        seed=args.seed,
-        rejected_rows=len(converted.rejected),
+        **parts, clusters=done.clusters, leakage=done.leakage, seed=args.seed, rejected_rows=done.rejected
     )
-
-
-def _written(path: Path, rows: list[Row]) -> dict[str, Any]:
-    write_jsonl(path, rows)
-    return {"path": str(path.absolute()), "rows": len(rows)}
-
-
-def _groups(table: RawTable, converted: Converted, column: str | None) -> Sequence[Hashable] | None:
-    if column is None:
-        return None
-    if column not in table.columns:
-        hint = nearest(column, table.columns) or f"Columns: {', '.join(table.columns)}."
-        raise UserError(f'There is no column "{column}"', str(table.path), hint)
-    values = [table.rows[index].get(column) for index in converted.indexes]
-    return [None if value is None else str(value) for value in values]
 
 
 def _checked(target: Target, verdict: Verdict) -> CheckResult:
@@ -272,7 +252,7 @@ def _empty_inspection(empty: EmptyFileError) -> InspectResult:
     )
 
 
-def _refuse_overwriting(source: Path, outputs: Sequence[Path], allowed: bool) -> None:
+def refuse_overwriting(source: Path, outputs: Sequence[Path], allowed: bool) -> None:
     for out in outputs:
         if out.exists() and source.exists() and out.samefile(source):
             raise UserError("The output is the input file itself", str(out), "Give another output.")

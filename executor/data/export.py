@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import Any, Literal
 
 from executor.data.problem import Problem, error
-from executor.data.read import RawTable
 from executor.data.rows import calls
 from executor.data.shape import turns_of
+from executor.data.source import Record
 from executor.data.structure import plain_text
 from executor.errors import UserError
 
@@ -17,11 +17,12 @@ Layout = Literal["messages", "prompt_completion", "preference", "sharegpt", "alp
 _SPEAKERS = {"user": "human", "assistant": "gpt", "developer": "system"}
 
 
-def to_layout(rows: Sequence[Row], lines: Sequence[int], layout: Layout) -> tuple[list[Row], list[Problem]]:
-    """The rows in `layout`, and one problem for each row that cannot be written in it.
+Writer = Callable[[Row, int], tuple[Row | None, Problem | None]]
+"""(chat row, its line) to the row in a layout, or what the layout cannot hold"""
 
-    Raises UserError for `preference`: chat rows hold no rejected reply.
-    """
+
+def writer(layout: Layout) -> Writer:
+    """What writes one chat row in `layout`. Raises UserError for `preference`: chat rows hold no rejected reply."""
     if layout == "preference":
         raise UserError(
             "These rows hold one reply each, a preference row needs a chosen and a rejected one",
@@ -29,33 +30,23 @@ def to_layout(rows: Sequence[Row], lines: Sequence[int], layout: Layout) -> tupl
             "Give rows with chosen and rejected replies.",
         )
     if layout == "messages":
-        return list(rows), []
-    out: list[Row] = []
-    rejected: list[Problem] = []
-    for row, line in zip(rows, lines, strict=True):
+        return lambda row, _: (row, None)
+
+    def write(row: Row, line: int) -> tuple[Row | None, Problem | None]:
         converted = _WRITERS[layout](row)
-        if converted is None:
-            message = f"the row does not fit {layout}: {_REQUIRES[layout]}"
-            rejected.append(error("does_not_fit", message, "Use --to messages.", line))
-        else:
-            out.append(converted)
-    return out, rejected
+        if converted is not None:
+            return converted, None
+        message = f"the row does not fit {layout}: {_REQUIRES[layout]}"
+        return None, error("does_not_fit", message, "Use --to messages.", line)
+
+    return write
 
 
-def preference_rows(table: RawTable) -> tuple[list[Row], list[Problem]]:
-    """`{"prompt": messages, "chosen": messages, "rejected": messages}` of each preference row, as TRL reads it."""
-    out: list[Row] = []
-    rejected: list[Problem] = []
-    for index, (raw, line) in enumerate(zip(table.rows, table.lines, strict=True)):
-        if index in table.broken:
-            rejected.append(table.broken[index])
-            continue
-        found = preference_problem(raw, line)
-        if found:
-            rejected.append(found)
-        else:
-            out.append(_preference(raw))
-    return out, rejected
+def preference_writer(record: Record) -> tuple[Row | None, Problem | None]:
+    """`{"prompt": messages, "chosen": messages, "rejected": messages}` of a preference row, as TRL reads it."""
+    raw = record.row or {}
+    problem = record.problem or preference_problem(raw, record.line)
+    return (None, problem) if problem else (_preference(raw), None)
 
 
 def preference_problem(raw: Row, line: int) -> Problem | None:

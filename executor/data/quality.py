@@ -102,6 +102,8 @@ class Labels:
         self._codes = array("l")
         self._lines = array("q")
         self._numbers: dict[str, int] = {}
+        self.better: dict[str, str] = {}
+        """after `finish`: spellings of a label, and the better one of each"""
 
     def add(self, batch: Batch) -> list[Problem]:
         self._tally.add(batch.answers)
@@ -119,6 +121,7 @@ class Labels:
         spellings = labels.spellings(answers)
         counts = Counter(spellings.get(label, label) for label in answers)
         errors = labels.typing_errors(counts)
+        self.better = {**errors, **spellings}
         found = []
         for label, line in zip(answers, self._lines, strict=True):
             better = spellings.get(label) or errors.get(label)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,19 +44,36 @@ def split(
     split in the ratios, its largest cluster going to train. A part with a ratio above 0 stays empty only where there
     are not enough clusters. Raises UserError for ratios that are not three parts of a whole.
     """
-    _check_ratios(ratios)
     cluster = _clusters(rows, groups)
+    assigned = assign(cluster, _strata(rows), ratios, seed)
+    indexes = {name: [i for i, part in enumerate(assigned.parts) if part == k] for k, name in enumerate(PARTS)}
+    train, validation, test = ([rows[i] for i in indexes[name]] for name in PARTS)
+    return Split(train, validation, test, indexes, assigned.clusters, assigned.leakage)
+
+
+@dataclass(frozen=True)
+class Assigned:
+    parts: list[int]
+    """for each row the place in PARTS of the part it goes to"""
+    clusters: int
+    leakage: int
+
+
+def assign(cluster: Sequence[int], strata: Sequence[str], ratios: Sequence[float], seed: int) -> Assigned:
+    """The part of each row, given its cluster and its stratum (label). Raises UserError as `split` does."""
+    check_ratios(ratios)
     members: defaultdict[int, list[int]] = defaultdict(list)
     for place, number in enumerate(cluster):
         members[number].append(place)
-    part = _assigned(list(members.values()), _strata(rows), ratios, random.Random(seed))  # noqa: S311
+    part = _assigned(members, strata, ratios, random.Random(seed))  # noqa: S311
     _fill_empty(part, members, ratios)
-    indexes = {name: [i for i in range(len(rows)) if part[cluster[i]] == k] for k, name in enumerate(PARTS)}
-    train, validation, test = ([rows[i] for i in indexes[name]] for name in PARTS)
-    return Split(train, validation, test, indexes, len(members), _leakage(indexes, cluster))
+    parts = [part[number] for number in cluster]
+    trained = {number for number, chosen in zip(cluster, parts, strict=True) if chosen == 0}
+    leakage = sum(number in trained for number, chosen in zip(cluster, parts, strict=True) if chosen != 0)
+    return Assigned(parts, len(members), leakage)
 
 
-def _check_ratios(ratios: Sequence[float]) -> None:
+def check_ratios(ratios: Sequence[float]) -> None:
     if len(ratios) != 3 or min(ratios) < 0 or abs(sum(ratios) - 1) > 1e-6 or ratios[0] <= 0:
         raise UserError(
             f"The ratios {', '.join(map(str, ratios))} are not a split",
@@ -66,11 +83,17 @@ def _check_ratios(ratios: Sequence[float]) -> None:
 
 
 def _clusters(rows: Sequence[Row], groups: Sequence[Hashable] | None) -> list[int]:
-    parents = similar.Parents(len(rows))
-    for left, right in similar.pairs([asked(row) for row in rows]):
-        parents.join(left, right)
+    near = similar.clusters([asked(row) for row in rows])
+    return joined(near, groups) if groups is not None else near
+
+
+def joined(cluster: Sequence[int], groups: Sequence[Hashable]) -> list[int]:
+    """Cluster numbers where rows of one group share a cluster too; None and "" are no group."""
+    parents = similar.Parents(len(cluster))
+    leader: dict[int, int] = {}
     first: dict[Hashable, int] = {}
-    for place, group in enumerate(groups or ()):
+    for place, (number, group) in enumerate(zip(cluster, groups, strict=True)):
+        parents.join(leader.setdefault(number, place), place)
         if group is not None and group != "":
             parents.join(first.setdefault(group, place), place)
     return parents.numbers()
@@ -83,11 +106,11 @@ def _strata(rows: Sequence[Row]) -> list[str]:
 
 
 def _assigned(
-    members: list[list[int]], strata: list[str], ratios: Sequence[float], rng: random.Random
+    members: Mapping[int, list[int]], strata: Sequence[str], ratios: Sequence[float], rng: random.Random
 ) -> dict[int, int]:
     """The part of each cluster: within a stratum each goes where most rows are still missing."""
     by_stratum: defaultdict[str, list[int]] = defaultdict(list)
-    for number, places in enumerate(members):
+    for number, places in members.items():
         by_stratum[strata[places[0]]].append(number)
     part: dict[int, int] = {}
     missing = [0.0, 0.0, 0.0]
@@ -106,7 +129,7 @@ def _assigned(
     return part
 
 
-def _fill_empty(part: dict[int, int], members: dict[int, list[int]], ratios: Sequence[float]) -> None:
+def _fill_empty(part: dict[int, int], members: Mapping[int, list[int]], ratios: Sequence[float]) -> None:
     """Give a part that got nothing the smallest cluster of the part with the most clusters."""
     for k in (0, 2, 1):
         if ratios[k] <= 0 or k in part.values():
@@ -115,8 +138,3 @@ def _fill_empty(part: dict[int, int], members: dict[int, list[int]], ratios: Seq
         richest = max(owned, key=len)
         if len(richest) > 1:
             part[min(richest, key=lambda number: (len(members[number]), -number))] = k
-
-
-def _leakage(indexes: dict[str, list[int]], cluster: list[int]) -> int:
-    trained = {cluster[i] for i in indexes["train"]}
-    return sum(cluster[i] in trained for name in ("validation", "test") for i in indexes[name])

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from executor.data import structure_pass
 from executor.data.batch import SIZE, Batch
@@ -18,6 +18,12 @@ from executor.data.structure import row_problems
 from executor.data.task import Tally
 
 Row = dict[str, Any]
+
+
+class Sink(Protocol):
+    """Takes problems as they are found."""
+
+    def add(self, problems: Iterable[Problem]) -> None: ...
 
 
 RowRule = Callable[[Row, int], list[Problem]]
@@ -47,16 +53,18 @@ def survey(
     rule: RowRule | None = None,
     judges: Sequence[Judge] = (),
     plain: bool = False,
+    sink: Sink | None = None,
 ) -> Survey:
     """Read the whole file once.
 
     `build` makes chat rows; faults whose code is in `soft` are warnings; `rule` adds the target's faults of a chat row
     (without `build`: of the row as it stands); `judges` see the sound rows. `plain`: the rows are chat messages as they
-    stand, so that the fast structure pass may be used. Raises UserError where the file changes meanwhile.
+    stand, so that the fast structure pass may be used. `sink` gets the
+    problems in place of the survey's findings. Raises UserError where the file changes meanwhile.
     """
     found = Survey(columns=dict.fromkeys(source.columns))
-    found.findings.add(source.problems)
-    work = _Pass(found, build, soft, rule, judges)
+    work = _Pass(found, build, soft, rule, judges, sink or found.findings)
+    work.sink.add(source.problems)
     with structure_pass.without_collector():
         if plain and source.format == "jsonl" and source.encoding in ("utf-8", "utf-8-sig", "ascii"):
             source.unchanged()
@@ -72,8 +80,15 @@ def survey(
 
 class _Pass:
     def __init__(
-        self, found: Survey, build: Builder | None, soft: frozenset[str], rule: RowRule | None, judges: Sequence[Judge]
+        self,
+        found: Survey,
+        build: Builder | None,
+        soft: frozenset[str],
+        rule: RowRule | None,
+        judges: Sequence[Judge],
+        sink: Sink,
     ) -> None:
+        self.sink = sink
         self.found, self.build, self.soft, self.rule, self.judges = found, build, soft, rule, judges
         self.batch = Batch()
 
@@ -100,7 +115,7 @@ class _Pass:
     def record(self, record: Record) -> None:
         found = self.found
         if record.row is None:
-            found.findings.add([record.problem] if record.problem else [])
+            self.sink.add([record.problem] if record.problem else [])
             return
         found.rows += 1
         found.first_line = found.first_line or record.line
@@ -108,13 +123,13 @@ class _Pass:
         found.readable += record.problem is None
         if self.build is None:
             own = self.rule(record.row, record.line) if self.rule and not record.problem else []
-            found.findings.add([record.problem] if record.problem else own)
+            self.sink.add([record.problem] if record.problem else own)
             return
         built = built_row(record, self.build)
         problems = [p.as_warning() if p.code in self.soft else p for p in built.problems]
         if built.row is not None and self.rule:
             problems += self.rule(built.row, built.line)
-        found.findings.add(problems)
+        self.sink.add(problems)
         if built.row is None or has_error(problems):
             return
         found.trainable += 1
@@ -130,12 +145,12 @@ class _Pass:
         self.found.tally.add(batch.answers)
         self.found.longest_input = max(self.found.longest_input, *map(len, batch.asked), 0)
         for judge in self.judges:
-            self.found.findings.add(judge.add(batch))
+            self.sink.add(judge.add(batch))
 
     def close(self) -> None:
         self.flush()
         for judge in self.judges:
-            self.found.findings.add(judge.finish())
+            self.sink.add(judge.finish())
 
 
 def block_records(block: structure_pass.Block) -> Iterator[Record]:
