@@ -1,4 +1,4 @@
-"""`finetune data ...`: inspect, format, check, split."""
+"""`finetune data ...`: one command for each data tool."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import typer
 from agent.output import emit_result
 from tools.base import UsageError
 
-app = typer.Typer(no_args_is_help=True, help="Look at, convert, check and split a data file.")
+app = typer.Typer(no_args_is_help=True, help="Look at, convert, check, clean and split a data file.")
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Out = Annotated[Path, typer.Option("-o", "--out", help="Where to write.")]
 File = Annotated[Path, typer.Argument(help="The data file.")]
+Sheet = Annotated[str | None, typer.Option(help="Which sheet of a workbook.")]
 
 
 def run(name: str, as_json: bool, **args: Any) -> None:
@@ -34,9 +35,9 @@ def mapping(pairs: list[str] | None) -> dict[str, str]:
 
 
 @app.command("inspect")
-def inspect(file: File, json: Json = False) -> None:
+def inspect(file: File, sheet: Sheet = None, json: Json = False) -> None:
     """What a file is: format, encoding, columns, shape."""
-    run("data_inspect", json, path=file)
+    run("data_inspect", json, path=file, sheet=sheet)
 
 
 @app.command("format")
@@ -48,11 +49,12 @@ def format_rows(
     system: Annotated[str | None, typer.Option(help="A fixed system message.")] = None,
     user: Annotated[str | None, typer.Option(help='A template such as "Subject: {subject}".')] = None,
     assistant: Annotated[str | None, typer.Option(help="A template of the reply.")] = None,
+    sheet: Sheet = None,
     yes: Annotated[bool, typer.Option("--yes", help="Replace an existing output.")] = False,
     json: Json = False,
 ) -> None:
     """Convert a file to a training layout; every rejected row is named."""
-    more = {"system": system, "user": user, "assistant": assistant, "overwrite": yes}
+    more = {"sheet": sheet, "system": system, "user": user, "assistant": assistant, "overwrite": yes}
     run("data_format", json, path=file, out=out, to=to, map=mapping(map), **more)
 
 
@@ -60,10 +62,25 @@ def format_rows(
 def check(
     file: File,
     target: Annotated[str, typer.Option("--for", help="local, openai or together")] = "local",
+    sheet: Sheet = None,
     json: Json = False,
 ) -> None:
     """Errors and quality problems, with line and fix. Exit code 1 if the file is not valid."""
-    run("data_check", json, path=file, target=target)
+    run("data_check", json, path=file, target=target, sheet=sheet)
+
+
+@app.command("clean")
+def clean(
+    file: File,
+    out: Out,
+    fix: Annotated[list[str] | None, typer.Option(help="Code of a problem to fix; may be repeated.")] = None,
+    redact: Annotated[bool, typer.Option("--redact", help="Replace personal data and secrets.")] = False,
+    sheet: Sheet = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Replace an existing output.")] = False,
+    json: Json = False,
+) -> None:
+    """Repair or drop rows; without --fix what loses nothing. Every row touched is logged."""
+    run("data_clean", json, path=file, out=out, fix=tuple(fix or ()), redact=redact, sheet=sheet, overwrite=yes)
 
 
 @app.command("split")
@@ -73,6 +90,7 @@ def split(
     ratios: Annotated[str, typer.Option(help="train,validation,test")] = ".8,.1,.1",
     group_by: Annotated[str | None, typer.Option(help="A column whose rows stay on one side.")] = None,
     seed: int = 0,
+    sheet: Sheet = None,
     yes: Annotated[bool, typer.Option("--yes", help="Replace existing files.")] = False,
     json: Json = False,
 ) -> None:
@@ -83,4 +101,5 @@ def split(
         raise UsageError(f'"{ratios}" are not ratios', "--ratios", "Write --ratios .8,.1,.1.") from None
     if len(parts) != 3:
         raise UsageError("Three ratios are needed", "--ratios", "Write --ratios .8,.1,.1.")
-    run("data_split", json, path=file, out=out, ratios=parts, group_by=group_by, seed=seed, overwrite=yes)
+    more = {"group_by": group_by, "seed": seed, "sheet": sheet, "overwrite": yes}
+    run("data_split", json, path=file, out=out, ratios=parts, **more)

@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 
 from tools.base import FinetuneError, Tool, UserError
-from tools.data import DATA_TOOLS
+from tools.data import LOOK_TOOLS
+from tools.data_write import WRITE_TOOLS
 
 ROOT = Path(__file__).parents[1]
 SHARED = Path(__file__).parents[2] / "shared" / "data"
-TOOLS: dict[str, Tool[Any, Any]] = {tool.name: tool for tool in DATA_TOOLS}
+TOOLS: dict[str, Tool[Any, Any]] = {tool.name: tool for tool in (*LOOK_TOOLS, *WRITE_TOOLS)}
 KEYS = {
     "data_inspect": "valid format shape encoding delimiter sheets rows columns suggested_map problems",
     "data_format": "in_rows out_rows rejected_rows rejected out sha256",

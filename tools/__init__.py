@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from tools.base import Tool
-from tools.data import DATA_TOOLS
+from tools.data import LOOK_TOOLS
+from tools.data_write import WRITE_TOOLS
 from tools.decide import DECIDE
 from tools.diagnose import DIAGNOSE
 from tools.jobs import COMPARE, EVALUATE, GO, PLAN, TRAIN
@@ -19,7 +20,8 @@ TOOLS: tuple[Tool[Any, Any], ...] = (
     RECOMMEND_MODELS,
     DIAGNOSE,
     FACTS,
-    *DATA_TOOLS,
+    *LOOK_TOOLS,
+    *WRITE_TOOLS,
     PLAN,
     COMPARE,
     GO,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from array import array
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from executor.data.convert import Builder, built_row
+from executor.data.convert import Builder, Built, built_row
 from executor.data.problem import Problem, has_error
 from executor.data.quality import Judge, Labels, quality_judges
 from executor.data.repairs import DROPPED, FIXABLE, REPAIRS, SAFE, texts_changed
@@ -21,7 +21,6 @@ from executor.errors import UserError, nearest
 from executor.files import replacing, sha256_file
 
 Row = dict[str, Any]
-Redact = Callable[[str], tuple[str, list[str]]]
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class Lines:
 
 
 def clean_file(
-    source: Source, build: Builder, out: Path, log: Path, fixes: Sequence[str] = (), redact: Redact | None = None
+    source: Source, build: Builder, out: Path, log: Path, fixes: Sequence[str] = (), redact: bool = False
 ) -> CleanedFile:
     """Write the chat rows of `source` with the chosen fixes made (none named: those of SAFE).
 
@@ -70,9 +69,7 @@ def clean_file(
                     continue
                 counts["in"] += 1
                 built = built_row(record, build)
-                row, codes = (
-                    (None, [built.problems[0].code]) if built.row is None else work.cleaned(built.row, built.line)
-                )
+                row, codes = work.cleaned(built)
                 if row is not None:
                     counts["out"] += 1
                     rows.write(json.dumps(row, ensure_ascii=False) + "\n")
@@ -100,7 +97,7 @@ def _better(judges: Sequence[Judge]) -> dict[str, str]:
 
 
 class _Cleaning:
-    def __init__(self, lines: Lines, fixes: Sequence[str], better: dict[str, str], redact: Redact | None) -> None:
+    def __init__(self, lines: Lines, fixes: Sequence[str], better: dict[str, str], redact: bool) -> None:
         self.drop: dict[int, list[str]] = {}
         self.repair: dict[int, list[str]] = {}
         for code in fixes:
@@ -110,8 +107,11 @@ class _Cleaning:
         self.better = better if "label_variant" in fixes else {}
         self.redact = redact
 
-    def cleaned(self, row: Row, line: int) -> tuple[Row | None, list[str]]:
+    def cleaned(self, built: Built) -> tuple[Row | None, list[str]]:
         """The row as it shall be (None: removed), and the codes of what was done."""
+        row, line = built.row, built.line
+        if row is None:
+            return None, [built.problems[0].code]
         if line in self.drop:
             return None, self.drop[line]
         done = []
@@ -120,7 +120,7 @@ class _Cleaning:
             if better != row:
                 row = better
                 done.append(code)
-        if self.redact is not None:
+        if self.redact:
             row, kinds = self._redacted(row)
             done += kinds
         problems = row_problems(row, line) if done else []
@@ -131,11 +131,14 @@ class _Cleaning:
         return with_answer(row, better) if better is not None else row
 
     def _redacted(self, row: Row) -> tuple[Row, list[str]]:
+        """The same value has the same stand-in throughout a row."""
+        from executor.data.sensitive import StandIns, redact
+
         kinds: dict[str, None] = {}
+        stand_ins = StandIns()
 
         def change(text: str) -> str:
-            assert self.redact is not None  # noqa: S101 (for the type checker)
-            better, found = self.redact(text)
+            better, found = redact(text, stand_ins)
             kinds.update(dict.fromkeys(found))
             return better
 

@@ -68,6 +68,11 @@ def _turn_changed(turn: Row, change: Callable[[str], str]) -> Row:
     return out
 
 
+def _part_changed(part: Any, change: Callable[[str], str]) -> Any:
+    text = part.get("text") if isinstance(part, dict) else None
+    return {**part, "text": change(text)} if isinstance(text, str) else part
+
+
 _CALLS = ("tool_calls", "function_call")
 
 
