@@ -7,9 +7,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from executor.data import structure_pass
+from executor.data.batch import Batch
 from executor.data.convert import built_row, row_builder
 from executor.data.problem import Findings, error, in_file_order
 from executor.data.read import open_source
@@ -69,3 +73,22 @@ def test_no_more_problems_are_kept_than_fit_and_all_are_counted(monkeypatch: pyt
     assert findings.counts() == {"error": 10, "warning": 0}
     assert [p.line for p in findings.problems()] == [1, 2, 3, None]
     assert "7 more" in findings.problems()[-1].message
+
+
+turn_texts = st.text(min_size=1, max_size=12).filter(str.strip)
+plain_rows = st.lists(st.sampled_from(["sua", "ua", "uaua", "uua", "dua"]), min_size=1, max_size=4).flatmap(
+    lambda kinds: st.tuples(*[st.tuples(st.just(kind), st.lists(turn_texts, min_size=4, max_size=4)) for kind in kinds])
+)
+ROLES = {"s": "system", "u": "user", "a": "assistant", "d": "developer"}
+
+
+@given(plain_rows)
+def test_plain_rows_give_the_columns_of_rows(rows: tuple[tuple[str, list[str]], ...]) -> None:
+    chats = [
+        {"messages": [{"role": ROLES[k], "content": text} for k, text in zip(kind, texts, strict=False)]}
+        for kind, texts in rows
+    ]
+    lines = list(range(1, len(chats) + 1))
+    batch = Batch()
+    batch.add_plain([msgspec.convert(chat, structure_pass.PlainRow) for chat in chats], lines)
+    assert batch == Batch.of(chats, lines)

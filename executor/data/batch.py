@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,8 +48,33 @@ class Batch:
             self.answers[-1] = parts.answer(row)
             self.replies[-1] = self.replies[-1] or self.answers[-1]
 
-    def add_plain(self, row: PlainRow, line: int) -> None:
-        self._add([(turn.role, turn.content) for turn in row.messages], line, 0)
+    def add_plain(self, rows: Sequence[PlainRow], lines: Sequence[int]) -> None:
+        """Many rows at once; those of the commonest sequence of roles column by column, which is several times faster."""
+        roles = tuple([turn.role for turn in rows[0].messages]) if rows else ()
+        single = roles[-1:] == ("assistant",) and "assistant" not in roles[:-1]
+        if single and all([tuple([turn.role for turn in row.messages]) == roles for row in rows]):
+            self._add_columns(roles, rows, lines)
+            return
+        for row, line in zip(rows, lines, strict=True):
+            self._add([(turn.role, turn.content) for turn in row.messages], line, 0)
+
+    def _add_columns(self, roles: tuple[str, ...], rows: Sequence[PlainRow], lines: Sequence[int]) -> None:
+        columns = [[row.messages[i].content for row in rows] for i in range(len(roles))]
+        said = [column for role, column in zip(roles, columns, strict=True) if role not in parts.LEAD][:-1]
+        lead = next((column for role, column in zip(roles, columns, strict=True) if role in parts.LEAD), None)
+        stripped = [[text.strip() for text in column] for column in columns]
+        keys = [[" ".join(text.casefold().split()) for text in column] for column in columns[:-1]]
+        first = len(self.lines)
+        self.lines.extend(lines)
+        self.asked.extend(said[0] if len(said) == 1 else ["\n".join(texts) for texts in zip(*said, strict=True)])
+        self.replies.extend(columns[-1])
+        self.answers.extend(stripped[-1])
+        self.systems.extend(lead or [""] * len(rows))
+        self.wholes.extend([hash((roles, texts)) for texts in zip(*stripped, strict=True)])
+        self.questions.extend(map(hash, zip(*keys, strict=True)))
+        self.texts.extend([text for texts in zip(*columns, strict=True) for text in texts])
+        self.owners.extend([place for place in range(first, first + len(rows)) for _ in roles])
+        self.roles.extend(roles * len(rows))
 
     def _add(self, turns: list[tuple[str, str]], line: int, whole: int) -> None:
         place = len(self.lines)
@@ -61,7 +86,8 @@ class Batch:
         self.replies.append(reply)
         self.answers.append(reply.strip())
         self.systems.append(next((text for role, text in turns if role in parts.LEAD), ""))
-        self.wholes.append(whole or hash(tuple([(role, text.strip()) for role, text in turns])))
+        roles = tuple([role for role, _ in turns])
+        self.wholes.append(whole or hash((roles, tuple([text.strip() for _, text in turns]))))
         self.questions.append(hash(tuple([" ".join(text.casefold().split()) for _, text in before])))
         for role, text in turns:
             if text:

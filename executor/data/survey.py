@@ -107,8 +107,7 @@ class _Pass:
         self.found.trainable += len(block.rows)
         if not self.judges:
             return
-        for row, line in zip(block.rows, block.numbers(), strict=True):
-            self.batch.add_plain(row, line)
+        self.batch.add_plain(block.rows, block.numbers())
         if len(self.batch) >= SIZE:
             self.flush()
 
