@@ -49,6 +49,16 @@ class Rates(BaseModel):
     source: str
 
 
+def context_of(folder: Path) -> int | None:
+    """Tokens that a prepared model reads, from its config.json; None where that does not say."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        found = config.get("max_position_embeddings") or config.get("n_positions")
+    except (OSError, ValueError, AttributeError):
+        return None
+    return found if isinstance(found, int) and found > 0 else None
+
+
 def shape_of(folder: Path) -> Shape | None:
     """Read from a prepared model's config.json; None where it is absent or of another kind."""
     try:

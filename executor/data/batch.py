@@ -49,10 +49,10 @@ class Batch:
             self.replies[-1] = self.replies[-1] or self.answers[-1]
 
     def add_plain(self, rows: Sequence[PlainRow], lines: Sequence[int]) -> None:
-        """Many rows at once; those of the commonest sequence of roles column by column, which is several times faster."""
+        """Many rows at once; where all have the same roles column by column, which is several times faster."""
         roles = tuple([turn.role for turn in rows[0].messages]) if rows else ()
         single = roles[-1:] == ("assistant",) and "assistant" not in roles[:-1]
-        if single and all([tuple([turn.role for turn in row.messages]) == roles for row in rows]):
+        if single and all(tuple([turn.role for turn in row.messages]) == roles for row in rows):
             self._add_columns(roles, rows, lines)
             return
         for row, line in zip(rows, lines, strict=True):

@@ -17,6 +17,12 @@ class EmptyFileError(UserError):
     """The file holds no rows."""
 
 
+class EmptyWorkbookError(EmptyFileError):
+    """A sound workbook without any row."""
+
+    sheets: list[str]
+
+
 class Record(NamedTuple):
     """One row of a file."""
 

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from executor.data.check import Target, target_problems, too_few_rows
-from executor.data.convert import row_builder
+from executor.data.convert import built_row, row_builder
 from executor.data.export import preference_problem
 from executor.data.problem import Findings, Problem, error, warning
 from executor.data.quality import Judge, quality_judges
+from executor.data.rows import asked
 from executor.data.shape import SFT_SHAPES, Shape, ShapeName, turns_of
 from executor.data.source import Source
 from executor.data.survey import RowRule, Survey, survey
+
+if TYPE_CHECKING:
+    from executor.data.length import Length
 
 Row = dict[str, Any]
 _SOFT = frozenset({"empty_content", "unsupported_content"})
@@ -44,12 +48,38 @@ def inspected(source: Source, shape: Shape) -> Verdict:
     return _verdict(source, shape, None, ())
 
 
-def checked(source: Source, shape: Shape, target: Target = "local", judges: Sequence[Judge] | None = None) -> Verdict:
+def checked(
+    source: Source,
+    shape: Shape,
+    target: Target = "local",
+    judges: Sequence[Judge] | None = None,
+    length: Length | None = None,
+) -> Verdict:
     """As `inspected`, with the target's rules and the quality of the rows that can be trained on.
 
-    `judges` are those that look at the quality; None: all of them.
+    `judges` are those that look at the quality; None: all of them. `length` counts tokens besides.
     """
-    return _verdict(source, shape, target, quality_judges() if judges is None else judges)
+    looking = [*(quality_judges() if judges is None else judges), *([length] if length else [])]
+    verdict = _verdict(source, shape, target, looking)
+    if verdict.quality is not None and length is not None:
+        verdict.quality["tokens"] = length.summary()
+    return verdict
+
+
+def prompts_of(source: Source, shape: Shape) -> list[str]:
+    """What users ask in a sample of production: the inputs of rows in any shape, else the one column of text."""
+    if shape.name in SFT_SHAPES and not _unmapped(shape):
+        build = row_builder(source.path, source.columns, shape)
+        rows = [built_row(record, build).row for record in source.records() if record.row is not None]
+        return [asked(row) for row in rows if row is not None]
+    column = shape.mapping.get("user") or next((name for name in _TEXT_COLUMNS if name in source.columns), None)
+    if column is None and len(source.columns) == 1:
+        column = source.columns[0]
+    texts = [str((record.row or {}).get(column) or "") for record in source.records()] if column else []
+    return [text for text in texts if text.strip()]
+
+
+_TEXT_COLUMNS = ("text", "prompt", "question", "query", "input", "user", "message", "content")
 
 
 def _verdict(source: Source, shape: Shape, target: Target | None, judges: Sequence[Judge]) -> Verdict:
