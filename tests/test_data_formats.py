@@ -1,205 +1,206 @@
-"""The data tools: the contract's keys, exit codes, outputs that are not overwritten."""
+"""Workbooks, Parquet, Arrow and YAML become the rows a person sees in them."""
 
 from __future__ import annotations
 
-import csv
-import json
-import random
-import subprocess
-import sys
+import datetime
+import math
+import zipfile
 from pathlib import Path
 from typing import Any
+from xml.sax.saxutils import escape
 
+import pyarrow as pa
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pyarrow import feather, parquet
 
-from tools.base import FinetuneError, Tool, UserError
-from tools.data import LOOK_TOOLS
-from tools.data_write import WRITE_TOOLS
+from executor.data.read import open_source, read
+from executor.data.source import EmptyFileError
+from executor.errors import UserError
 
-ROOT = Path(__file__).parents[1]
-SHARED = Path(__file__).parents[2] / "shared" / "data"
-TOOLS: dict[str, Tool[Any, Any]] = {tool.name: tool for tool in (*LOOK_TOOLS, *WRITE_TOOLS)}
-KEYS = {
-    "data_inspect": "valid format shape encoding delimiter sheets rows columns suggested_map problems",
-    "data_format": "in_rows out_rows rejected_rows rejected out sha256",
-    "data_check": "valid target rows problems counts quality",
-    "data_split": "train validation test clusters leakage seed",
-}
+MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+LINKS = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+PACKAGE = "http://schemas.openxmlformats.org/package/2006/relationships"
+TYPES = "http://schemas.openxmlformats.org/package/2006/content-types"
 
 
-def call(name: str, **arguments: Any) -> Any:
-    return TOOLS[name].call(**arguments)
+def cell(place: str, value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, datetime.date):
+        return f'<c r="{place}" s="1"><v>{(value - datetime.date(1899, 12, 30)).days}</v></c>'
+    if isinstance(value, int | float):
+        return f'<c r="{place}"><v>{value}</v></c>'
+    return f'<c r="{place}" t="inlineStr"><is><t xml:space="preserve">{escape(value)}</t></is></c>'
 
 
-@pytest.fixture
-def planted(tmp_path: Path) -> Path:
-    """A table with one row of each common defect after 40 good ones."""
-    rng = random.Random(1)
-    texts = ["".join(rng.choice("abcdefghijklmnopqrstuvwxyz ") for _ in range(30)).strip() for _ in range(40)]
-    rows = [(text, ("card", "transfer")[i % 2]) for i, text in enumerate(texts)]
-    rows += [rows[0], (rows[1][0] + " !", rows[1][1]), (rows[2][0], "transfer"), ("{{message}}", "card")]
-    rows += [("write to jane.roe@example.com", "card"), ("", "card")]
-    path = tmp_path / "planted.csv"
-    with open(path, "w", newline="") as out:
-        csv.writer(out).writerows([("text", "category"), *rows])
+def sheet_xml(rows: list[list[Any]]) -> str:
+    lines = [
+        f'<row r="{r}">' + "".join(cell(f"{chr(65 + c)}{r}", value) for c, value in enumerate(row)) + "</row>"
+        for r, row in enumerate(rows, 1)
+    ]
+    return f'<worksheet xmlns="{MAIN}"><sheetData>{"".join(lines)}</sheetData></worksheet>'
+
+
+def workbook(path: Path, **sheets: list[list[Any]]) -> Path:
+    """A minimal xlsx file."""
+    numbered = list(enumerate(sheets, 1))
+    listed = "".join(f'<sheet name="{name}" sheetId="{i}" r:id="rId{i}" xmlns:r="{LINKS}"/>' for i, name in numbered)
+    links = f'<Relationship Id="rId0" Type="{LINKS}/styles" Target="styles.xml"/>'
+    for i, _ in numbered:
+        links += f'<Relationship Id="rId{i}" Type="{LINKS}/worksheet" Target="worksheets/s{i}.xml"/>'
+    office = f'<Relationship Id="r" Type="{LINKS}/officeDocument" Target="xl/workbook.xml"/>'
+    formats = '<cellXfs count="2"><xf numFmtId="0"/><xf numFmtId="14" applyNumberFormat="1"/></cellXfs>'
+    with zipfile.ZipFile(path, "w") as book:
+        book.writestr("[Content_Types].xml", f'<Types xmlns="{TYPES}"/>')
+        book.writestr("_rels/.rels", f'<Relationships xmlns="{PACKAGE}">{office}</Relationships>')
+        book.writestr("xl/_rels/workbook.xml.rels", f'<Relationships xmlns="{PACKAGE}">{links}</Relationships>')
+        book.writestr("xl/workbook.xml", f'<workbook xmlns="{MAIN}"><sheets>{listed}</sheets></workbook>')
+        book.writestr("xl/styles.xml", f'<styleSheet xmlns="{MAIN}">{formats}</styleSheet>')
+        for i, rows in enumerate(sheets.values(), 1):
+            book.writestr(f"xl/worksheets/s{i}.xml", sheet_xml(rows))
     return path
 
 
-def test_every_tool_gives_the_keys_of_the_contract(planted: Path, tmp_path: Path) -> None:
-    calls = {
-        "data_inspect": {},
-        "data_format": {"out": tmp_path / "out.jsonl"},
-        "data_check": {},
-        "data_clean": {"out": tmp_path / "clean.jsonl"},
-        "data_clean": {"in_rows", "out_rows", "removed", "changed", "log", "out", "sha256"},
-        "data_split": {"out": tmp_path / "parts"},
-    }
-    assert calls.keys() == KEYS.keys() == TOOLS.keys()
-    for name, arguments in calls.items():
-        result = call(name, path=planted, **arguments)
-        dumped = json.loads(json.dumps(result.model_dump(mode="json")))
-        assert set(KEYS[name].split()) <= dumped.keys()
-        assert result.text().strip()
-        for problem in dumped.get("problems", []):
-            assert problem.keys() == {"code", "severity", "line", "field", "message", "fix"}
+def codes(path: Path, sheet: str | None = None) -> list[str]:
+    return [problem.code for problem in read(path, sheet).problems]
 
 
-def test_planted_defects_from_table_to_split(planted: Path, tmp_path: Path) -> None:
-    out = tmp_path / "planted.jsonl"
-    formatted = call("data_format", path=planted, out=out, map={"user": "text", "assistant": "category"})
-    assert (formatted.in_rows, formatted.out_rows, formatted.rejected_rows) == (46, 45, 1)
-    assert [problem.line for problem in formatted.rejected] == [47]
-    checked = call("data_check", path=out)
-    assert (checked.valid, checked.exit_code) == (True, 0)
-    codes = {problem.code for problem in checked.problems}
-    assert {"exact_duplicate", "near_duplicate", "conflicting_answers", "placeholder", "pii_email"} <= codes
-    parts = call("data_split", path=out, out=tmp_path / "parts", seed=1)
-    paths = {name: Path(getattr(parts, name)["path"]) for name in ("train", "validation", "test")}
-    rows = {name: [json.loads(line) for line in path.read_text().splitlines()] for name, path in paths.items()}
-    asked = {name: {row["messages"][-2]["content"].strip(" !") for row in rows[name]} for name in rows}
-    assert not asked["train"] & (asked["test"] | asked["validation"])
-    assert not asked["validation"] & asked["test"]
-    assert sum(getattr(parts, name)["rows"] for name in asked) == 45
-    assert (parts.leakage, parts.seed) == (0, 1)
-
-
-def test_inspect_suggests_a_mapping_and_keeps_exit_code_0(planted: Path) -> None:
-    result = call("data_inspect", path=planted)
-    assert result.suggested_map == {"user": "text", "assistant": "category"}
-    assert (result.valid, result.rows, result.exit_code) == (True, 46, 0)
-    assert "--map user=text" in result.text()
-
-
-def test_check_is_not_good_when_invalid(tmp_path: Path) -> None:
-    bad = tmp_path / "bad.jsonl"
-    bad.write_text('{"messages": [{"role": "user", "content": "hi"}]}\n')
-    result = call("data_check", path=bad)
-    assert (result.valid, result.exit_code, result.counts) == (False, 1, {"error": 1, "warning": 0})
-    assert [(p.code, p.line) for p in result.problems] == [("no_reply", 1)]
-
-
-def test_prompts_and_running_text_without_replies_are_valid_with_a_warning(tmp_path: Path) -> None:
-    for row in ({"prompt": "Write a poem."}, {"text": "Once upon a time."}):
-        path = tmp_path / "rows.jsonl"
-        path.write_text(json.dumps(row) + "\n")
-        result = call("data_check", path=path)
-        assert (result.valid, [p.code for p in result.problems]) == (True, ["not_sft"])
-
-
-def test_a_target_that_reads_chat_rows_refuses_a_table(planted: Path) -> None:
-    result = call("data_check", path=planted, target="openai")
-    assert "wrong_shape_for_target" in {p.code for p in result.problems if p.severity == "error"}
-
-
-def test_an_empty_file_is_a_verdict_for_check_and_inspect(tmp_path: Path) -> None:
-    (tmp_path / "empty.txt").write_text("")
-    for name in ("data_check", "data_inspect"):
-        result = call(name, path=tmp_path / "empty.txt")
-        assert (result.valid, result.rows, [p.code for p in result.problems]) == (False, 0, ["empty_file"])
-
-
-def test_outputs_are_not_overwritten_unasked(planted: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out.jsonl"
-    call("data_format", path=planted, out=out)
-    before = out.read_bytes()
-    with pytest.raises(UserError, match="exists"):
-        call("data_format", path=planted, out=out, to="alpaca")
-    assert out.read_bytes() == before
-    call("data_format", path=planted, out=out, to="alpaca", overwrite=True)
-    assert out.read_bytes() != before
-    with pytest.raises(UserError, match="input file"):
-        call("data_format", path=planted, out=planted, overwrite=True)
-    call("data_split", path=planted, out=tmp_path / "parts")
-    with pytest.raises(UserError, match="exists"):
-        call("data_split", path=planted, out=tmp_path / "parts")
-    with pytest.raises(UserError, match="is a file"):
-        call("data_split", path=planted, out=out)
-
-
-def test_nothing_is_written_when_no_row_fits(tmp_path: Path) -> None:
-    path = tmp_path / "blank.csv"
-    path.write_text("question,answer\nwhat,\nwhy,\n")
-    for name, out in (("data_format", tmp_path / "out.jsonl"), ("data_split", tmp_path / "parts")):
-        with pytest.raises(UserError, match="nothing was written"):
-            call(name, path=path, out=out)
-        assert not out.exists()
-
-
-def test_groups_are_named_by_a_column(planted: Path, tmp_path: Path) -> None:
-    kept = tmp_path / "kept.csv"
-    kept.write_text("".join(planted.read_text().splitlines(keepends=True)[:41]))
-    parts = call("data_split", path=kept, out=tmp_path / "parts", group_by="category", ratios=(0.6, 0.2, 0.2))
-    assert parts.clusters == 2
-    with pytest.raises(UserError, match="categry") as raised:
-        call("data_split", path=planted, out=tmp_path / "other", group_by="categry")
-    assert "category" in raised.value.fix
-
-
-def test_the_tools_import_nothing_heavy() -> None:
-    code = (
-        "import sys, tools.data;"
-        "print([m for m in ('torch', 'pandas', 'numpy', 'pyarrow', 'charset_normalizer') if m in sys.modules])"
-    )
-    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert run.stdout.strip() == "[]"
-
-
-def expected(kind: str) -> list[dict[str, Any]]:
-    path = SHARED / kind / "expected.json"
-    if not path.exists():
-        pytest.skip(f"{path} is absent")
-    return [
-        row for row in json.loads(path.read_text()) if "conversion" not in row["format"] and not row.get("disputed")
+def test_a_sheet_is_a_table(tmp_path: Path) -> None:
+    day = datetime.date(2026, 3, 1)
+    rows = [["text", "label", "n", "when"], ["héllo <b>", "a", 3.0, day], [None] * 4, ["bye", None, 2.5, None]]
+    found = read(workbook(tmp_path / "a.xlsx", Data=rows))
+    assert (found.format, found.encoding, found.sheets) == ("excel", None, ["Data"])
+    assert found.columns == ["text", "label", "n", "when"]
+    assert found.rows == [
+        {"text": "héllo <b>", "label": "a", "n": 3, "when": "2026-03-01"},
+        {"text": "bye", "label": None, "n": 2.5, "when": None},
     ]
+    assert found.lines == [2, 4]
+    assert not found.problems
 
 
-def test_verdicts_on_the_fixtures_of_other_projects() -> None:
-    rows = expected("fixtures")
-    assert rows
-    for row in rows:
-        result = call("data_check", path=SHARED / "fixtures" / row["file"])
-        warned = row.get("should") == "warn" and result.counts["warning"]
-        assert result.valid == row["valid"] or warned, (row["file"], result.problems)
+def test_the_first_sheet_with_rows_is_read_and_the_others_are_named(tmp_path: Path) -> None:
+    one, two = [["text", "label"], ["x", "a"]], [["q", "r"], ["y", "b"], ["z", "c"]]
+    path = workbook(tmp_path / "a.xlsx", Empty=[], One=one, Two=two)
+    assert read(path).rows == [{"text": "x", "label": "a"}]
+    assert codes(path) == ["several_sheets"]
+    assert read(path, "Two").rows[1] == {"q": "z", "r": "c"}
+    assert not codes(path, "Two")
+    with pytest.raises(UserError, match="no sheet") as raised:
+        read(path, "Tow")
+    assert "Two" in raised.value.fix
 
 
-def test_verdicts_on_real_tables() -> None:
-    rows = [row for row in expected("messy_tables") if row["format"] not in ("xlsx", "gz")]
-    assert rows
-    for row in rows:
-        result = call("data_inspect", path=SHARED / "messy_tables" / row["file"])
-        assert result.valid == row["valid"], (row["file"], result.problems)
-        assert result.delimiter == row["delimiter"], row["file"]
+def test_titles_headerless_sheets_and_blank_columns(tmp_path: Path) -> None:
+    titled = [["Tickets of March"], [], ["text", "label", None], ["x", "a", None], ["y", "b", None]]
+    found = read(workbook(tmp_path / "a.xlsx", S=titled))
+    assert (found.columns, found.lines) == (["text", "label"], [4, 5])
+    assert [problem.code for problem in found.problems] == ["title_lines"]
+    bare = read(workbook(tmp_path / "b.xlsx", S=[["how do I pay", 17], ["where is it", 4]]))
+    assert bare.rows[0] == {"column_1": "how do I pay", "column_2": 17}
+    late = read(workbook(tmp_path / "c.xlsx", S=[["text", "label"], *[["x", "a"]] * 3, ["y", "b", "more"]]))
+    assert late.columns[-1] == "column_3"
 
 
-def test_no_real_file_crashes_a_tool() -> None:
-    files = [path for path in SHARED.rglob("*") if path.is_file() and path.stat().st_size < 300_000]
-    if not files:
-        pytest.skip(f"{SHARED} is absent")
-    fixes = []
-    for path in files:
-        for name in ("data_inspect", "data_check"):
-            try:
-                assert call(name, path=path).text()
-            except FinetuneError as problem:
-                fixes.append(problem.fix)
-    assert all(fixes)
+def test_an_empty_workbook_has_no_rows(tmp_path: Path) -> None:
+    with pytest.raises(EmptyFileError, match="no rows"):
+        read(workbook(tmp_path / "a.xlsx", A=[], B=[]))
+
+
+def write_table(path: Path, table: pa.Table) -> Path:
+    if path.suffix == ".parquet":
+        parquet.write_table(table, path, row_group_size=2)
+    elif path.suffix == ".feather":
+        feather.write_feather(table, path)
+    else:
+        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as out:
+            out.write_table(table)
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.feather", "a.arrow"])
+def test_columnar_files_keep_their_nesting(tmp_path: Path, name: str) -> None:
+    turns = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "ho"}]
+    rows = [{"messages": turns, "score": math.nan, "day": datetime.date(2026, 1, n + 1)} for n in range(3)]
+    path = write_table(tmp_path / name, pa.Table.from_pylist(rows))
+    found = read(path)
+    assert (found.format, found.columns, found.lines) == ("parquet", ["messages", "score", "day"], [1, 2, 3])
+    assert found.rows[2] == {"messages": turns, "score": None, "day": "2026-01-03"}
+    assert list(open_source(path).records()) == list(open_source(path).records())
+
+
+def test_bytes_in_a_table_are_named(tmp_path: Path) -> None:
+    path = write_table(tmp_path / "a.parquet", pa.table({"text": ["x"], "image": [b"\x00\xff"]}))
+    assert read(path).rows == [{"text": "x", "image": "AP8="}]
+    assert codes(path) == ["binary_column"]
+
+
+def test_a_table_without_rows_is_empty(tmp_path: Path) -> None:
+    with pytest.raises(EmptyFileError):
+        read(write_table(tmp_path / "a.parquet", pa.table({"text": pa.array([], pa.string())})))
+
+
+def yaml_rows(tmp_path: Path, text: str) -> Any:
+    (tmp_path / "a.yaml").write_text(text, encoding="utf-8")
+    return read(tmp_path / "a.yaml")
+
+
+def test_yaml_lists_documents_wrappers_and_single_rows(tmp_path: Path) -> None:
+    listed = yaml_rows(tmp_path, "# head\n- text: a\n  label: no\n- text: b\n  label: 2024-05-01\n")
+    assert listed.rows == [{"text": "a", "label": "no"}, {"text": "b", "label": "2024-05-01"}]
+    assert (listed.format, listed.lines) == ("yaml", [2, 4])
+    documents = yaml_rows(tmp_path, "text: a\n---\ntext: b\n")
+    assert (documents.rows, documents.lines) == ([{"text": "a"}, {"text": "b"}], [1, 3])
+    wrapped = yaml_rows(tmp_path, "version: 2\nexamples:\n  - {text: a}\n  - {text: b}\n")
+    assert wrapped.rows == [{"text": "a"}, {"text": "b"}]
+    one = yaml_rows(tmp_path, "messages:\n  - {role: user, content: hi}\n  - {role: assistant, content: ho}\n")
+    assert [turn["role"] for turn in one.rows[0]["messages"]] == ["user", "assistant"]
+    bare = yaml_rows(tmp_path, "- {role: user, content: hi}\n- {role: assistant, content: ho}\n")
+    assert len(bare.rows[0]["messages"]) == 2
+    several = yaml_rows(tmp_path, "-\n  - {role: user, content: hi}\n-\n  - {role: user, content: ho}\n")
+    assert [len(row["messages"]) for row in several.rows] == [1, 1]
+
+
+def test_bad_yaml_names_the_line(tmp_path: Path) -> None:
+    found = yaml_rows(tmp_path, "- text: a\n- text: [b\n- text: c\n")
+    assert [(problem.code, problem.line) for problem in found.problems] == [("bad_yaml", 3)]
+
+
+def test_yaml_aliases_cannot_exhaust_memory(tmp_path: Path) -> None:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 12)]
+    for text in ("\n".join(lines), "a: &a [*a]"):
+        found = yaml_rows(tmp_path, text)
+        assert [problem.code for problem in found.problems] == ["bad_yaml"]
+
+
+HEADS = [b"", b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", b"PAR1", b"ARROW1", b"\x1f\x8b\x08"]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    name=st.sampled_from(["a.xlsx", "a.xls", "a.ods", "a.parquet", "a.arrow", "a.yaml", "a.csv.gz"]),
+    head=st.sampled_from(HEADS),
+    body=st.binary(max_size=200) | st.text(alphabet="a:- \n[]{}&*!|>'\"#?,1", max_size=60).map(str.encode),
+)
+def test_arbitrary_bytes_are_rows_or_one_plain_line(tmp_path: Path, name: str, head: bytes, body: bytes) -> None:
+    (tmp_path / name).write_bytes(head + body)
+    try:
+        found = read(tmp_path / name)
+    except UserError:
+        return
+    assert len(found.rows) == len(found.lines)
+
+
+@pytest.mark.parametrize("name", ["a.xlsx", "a.parquet"])
+def test_half_of_a_file_is_refused(tmp_path: Path, name: str) -> None:
+    whole = tmp_path / name
+    if name.endswith("xlsx"):
+        workbook(whole, S=[["text", "label"], *[[f"row {i}", "a"] for i in range(500)]])
+    else:
+        write_table(whole, pa.table({"text": [f"row {i}" for i in range(500)]}))
+    whole.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    with pytest.raises(UserError, match="not a readable"):
+        read(whole)

@@ -23,6 +23,7 @@ KEYS = {
     "data_inspect": "valid format shape encoding delimiter sheets rows columns suggested_map problems",
     "data_format": "in_rows out_rows rejected_rows rejected out sha256",
     "data_check": "valid target rows problems counts quality",
+    "data_clean": "in_rows out_rows removed changed log out sha256",
     "data_split": "train validation test clusters leakage seed",
 }
 
@@ -50,6 +51,7 @@ def test_every_tool_gives_the_keys_of_the_contract(planted: Path, tmp_path: Path
         "data_inspect": {},
         "data_format": {"out": tmp_path / "out.jsonl"},
         "data_check": {},
+        "data_clean": {"out": tmp_path / "clean.jsonl"},
         "data_split": {"out": tmp_path / "parts"},
     }
     assert calls.keys() == KEYS.keys() == TOOLS.keys()

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from executor.data.check import Target
-from executor.data.problem import Findings, Problem, error
+from executor.data.problem import Findings, Problem, error, warning
+from executor.data.quality import Judge, quality_judges
 from executor.data.read import open_source
 from executor.data.shape import detect_source
-from executor.data.source import EmptyFileError
-from executor.data.verdict import Verdict, checked, inspected
-from tools.base import Args, Result, Tool
+from executor.data.source import EmptyFileError, EmptyWorkbookError
+from executor.data.verdict import Verdict, checked, inspected, prompts_of
+from executor.estimate import context_of
+from executor.model_cache import prepared_folder
+from executor.template import ChatTemplate
+from tools.base import Args, Result, Tool, UserError
+from tools.base_model import resolve_model
 from tools.problems import counted, listed
+
+if TYPE_CHECKING:
+    from executor.data.length import Length
 
 
 class InspectArgs(Args):
@@ -53,6 +61,12 @@ class CheckArgs(Args):
     """of a workbook; None: the first with rows"""
     target: Target = "local"
     """where the data shall be trained on"""
+    base_model: str | None = None
+    """count tokens with this model's tokenizer and name the rows its context would cut off"""
+    production: Path | None = None
+    """a sample of real prompts to compare the inputs with"""
+    quality: bool = True
+    """False: only the structure, which is many times faster"""
 
 
 class CheckResult(Result):
@@ -103,7 +117,41 @@ def check_rows(args: CheckArgs) -> CheckResult:
         findings = Findings()
         findings.add([_empty_problem(empty)])
         return _checked(args.target, Verdict(0, [], findings))
-    return _checked(args.target, checked(source, detect_source(source), args.target))
+    judges = quality_judges() if args.quality else []
+    if args.production is not None:
+        judges.append(against_production(args.production))
+    length, uncounted = token_length(args.base_model) if args.base_model else (None, [])
+    verdict = checked(source, detect_source(source), args.target, judges, length)
+    verdict.findings.add(uncounted)
+    return _checked(args.target, verdict)
+
+
+def token_length(name: str) -> tuple[Length | None, list[Problem]]:
+    """What counts tokens as the model does; or, before its tokenizer is on this machine, a warning that says so."""
+    folder = prepared_folder(resolve_model(name))
+    if not (folder / "tokenizer.json").exists():
+        message = f"tokens were not counted: the tokenizer of {name} is not on this machine yet"
+        fix = "It comes with the model, the first time that it is trained or evaluated."
+        return None, [warning("tokens_not_counted", message, fix)]
+    from executor.data.length import Length
+
+    context = context_of(folder)
+    if context is None:
+        message = f"tokens were not counted: the model folder does not say how many {name} reads"
+        return None, [warning("tokens_not_counted", message, "Add max_position_embeddings to its config.json.")]
+    return Length(ChatTemplate(folder).count, context), []
+
+
+def against_production(path: Path) -> Judge:
+    """Compares the inputs with those of a file of real prompts, one text a row. Raises UserError."""
+    from executor.data.judge.production import Mismatch
+
+    source = open_source(path)
+    shape = detect_source(source)
+    texts = prompts_of(source, shape)
+    if not texts:
+        raise UserError(f"{path.name} holds no prompts", str(path), 'Give JSON lines with a "prompt", or one a line.')
+    return Mismatch(texts)
 
 
 def _checked(target: Target, verdict: Verdict) -> CheckResult:
@@ -122,17 +170,20 @@ def _empty_problem(empty: EmptyFileError) -> Problem:
 
 
 def _empty_inspection(empty: EmptyFileError) -> InspectResult:
+    """A sound workbook with nothing in it is well formed; an empty file has no form at all."""
+    sound = isinstance(empty, EmptyWorkbookError)
+    problem = _empty_problem(empty)
     return InspectResult(
-        valid=False,
-        format="unknown",
+        valid=sound,
+        format="excel" if sound else "unknown",
         shape="unknown",
         encoding=None,
         delimiter=None,
-        sheets=None,
+        sheets=empty.sheets if isinstance(empty, EmptyWorkbookError) else None,
         rows=0,
         columns=[],
         suggested_map=None,
-        problems=[_empty_problem(empty)],
+        problems=[problem.as_warning() if sound else problem],
         why="There are no rows.",
     )
 
