@@ -35,6 +35,23 @@ class Finder:
     find: Callable[[str], Iterator[Found]]
 
 
+class Taken:
+    """Which characters of a text are part of a find already: a bit for each, so that many finds stay cheap."""
+
+    def __init__(self, text: str) -> None:
+        self._marks = bytearray(len(text))
+
+    def take(self, start: int, end: int) -> bool:
+        """Whether the span was free; it is taken now."""
+        if self.holds(start, end):
+            return False
+        self._marks[start:end] = b"\1" * (end - start)
+        return True
+
+    def holds(self, start: int, end: int) -> bool:
+        return self._marks.find(1, start, end) >= 0
+
+
 def adjacent(words: str) -> re.Pattern[str]:
     """Matches at the end of a text that leads up to a number: one of the words, "number" or "no.", "is" or a colon."""
     return re.compile(rf"\b(?:{words})s?{_NUMBER_WORD}{_LINK}$", re.IGNORECASE)

@@ -26,9 +26,6 @@ _PLACEHOLDER = re.compile(
     re.IGNORECASE,
 )
 _BLANK_WORDS = frozenset({"nan", "null", "none", "n/a", "na", "tbd", "todo", "xxx", "-", "?", "…"})
-_EMAIL = re.compile(r"[\w+-][\w.+-]{0,63}@[\w-]{1,63}(?:\.[\w-]{1,63}){0,5}\.[A-Za-z]{2,24}\b")
-_PHONE = re.compile(r"(?<![\w.+-])(?:\+\d{1,3}[ .-]?)?(?:\(\d{2,4}\)[ .-]?)?\d{2,4}(?:[ .-]\d{2,4}){2,4}(?![\w-])")
-_DATE = re.compile(r"^(?:\d{4}[ .-]\d{1,2}[ .-]\d{1,2}|\d{1,2}[ .-]\d{1,2}[ .-]\d{4})\b")
 _MOJIBAKE = re.compile(
     "\u00c3[\u0080-\u00bf]|\u00c2[\u00a0-\u00bf]|\u00e2\u20ac[\u0080-\u00bf\u0153\u201d\u2122\u02dc]"
     "|\ufffd|\u00ef\u00bb\u00bf"
@@ -50,11 +47,11 @@ def quality_judges() -> list[Judge]:
     """Fresh judges of everything."""
     from executor.data.repeats import Repeats  # numpy takes a tenth of a second
 
-    return [Content(), Repeats(), Labels()]
+    return [Content(), Sensitive(), Repeats(), Labels()]
 
 
 class Content:
-    """Leftovers, broken characters, loops and personal data in single texts."""
+    """Leftovers, broken characters and loops in single texts."""
 
     def add(self, batch: Batch) -> list[Problem]:
         return [
@@ -78,20 +75,18 @@ def _content(text: str, role: str, line: int) -> Iterator[Problem]:
         yield warning("mojibake", message, "Export the data again as UTF-8.", line, role)
     if len(text) > _LONG and len(zlib.compress(text.encode())) < _LOOPING * len(text.encode()):
         yield warning("repetition", "the text repeats itself over and over", "Remove the row.", line, role)
-    yield from _personal(text, role, line)
 
 
-def _personal(text: str, role: str, line: int) -> Iterator[Problem]:
-    fix = "Replace it by a neutral stand-in; a tuned model can repeat what it saw."
-    if "@" in text and _EMAIL.search(text):
-        yield warning("pii_email", "holds an e-mail address", fix, line, role)
-    if any(_is_phone(match.group()) for match in _PHONE.finditer(text)):
-        yield warning("pii_phone", "holds what looks like a phone number", fix, line, role)
+class Sensitive:
+    """Personal data and secrets, in every role."""
 
+    def add(self, batch: Batch) -> list[Problem]:
+        from executor.data.sensitive import judge  # the tables of telephone numbers are large
 
-def _is_phone(text: str) -> bool:
-    digits = sum(character.isdigit() for character in text)
-    return 8 <= digits <= 15 and not _DATE.match(text)
+        return judge(batch)
+
+    def finish(self) -> list[Problem]:
+        return []
 
 
 class Labels:

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from executor.data import labels, similar
+from executor.data import labels
 from executor.data.batch import Batch
+from executor.data.near import NearDuplicates
 from executor.data.problem import Findings, Problem, warning
 
 _MOST_ANSWERS = 20_000
@@ -28,7 +29,7 @@ class Repeats:
         self._answers = array("q")
         self._words: dict[int, str] = {}
         self._keys: dict[str, int] = {}
-        self._near = similar.NearDuplicates()
+        self._near = NearDuplicates()
 
     def add(self, batch: Batch) -> list[Problem]:
         self._lines.extend(batch.lines)

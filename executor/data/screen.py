@@ -64,7 +64,7 @@ class Screen:
 
     @property
     def digits(self) -> Counts:
-        """0-9 only"""
+        """How many of 0-9 each text has."""
         return self.count(DIGITS)
 
     @property

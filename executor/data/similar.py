@@ -14,11 +14,11 @@ from collections.abc import Sequence
 
 THRESHOLD = 0.8
 _GRAM = 5
-_BOILERPLATE = 0.5
+BOILERPLATE = 0.5
 """a gram in more than this share of the texts belongs to a template around them and says nothing"""
-_FEW = 20
+FEW = 20
 """below this many texts nothing is taken for a template"""
-_ROUNDING = 1e-9
+ROUNDING = 1e-9
 _WORDS = re.compile(r"[\W_]+")
 
 
@@ -66,7 +66,7 @@ def _gram_sets(texts: list[str]) -> list[list[int]]:
     """Each text's grams as numbers, rarest first."""
     sets = [{text[i : i + _GRAM] for i in range(max(1, len(text) - _GRAM + 1))} for text in texts]
     frequency = Counter(gram for grams in sets for gram in grams)
-    limit = _BOILERPLATE * len(texts) if len(texts) >= _FEW else len(texts)
+    limit = BOILERPLATE * len(texts) if len(texts) >= FEW else len(texts)
     kept = sorted((gram for gram, count in frequency.items() if count <= limit), key=lambda g: (frequency[g], g))
     rank = {gram: number for number, gram in enumerate(kept)}
     return [sorted(rank[gram] for gram in grams if gram in rank) for grams in sets]
@@ -81,11 +81,11 @@ def _similar_sets(sets: list[list[int]], threshold: float) -> list[tuple[int, in
         size = len(sets[i])
         if not size:
             continue
-        shortest = math.ceil(threshold * size - _ROUNDING)
+        shortest = math.ceil(threshold * size - ROUNDING)
         prefix = sets[i][: size - shortest + 1]
         for j in {j for gram in prefix for j in index[gram] if len(sets[j]) >= shortest}:
             shared = len(whole[i] & whole[j])
-            if shared >= threshold * (size + len(sets[j]) - shared) - _ROUNDING:
+            if shared >= threshold * (size + len(sets[j]) - shared) - ROUNDING:
                 found.append((j, i))
         for gram in prefix:
             index[gram].append(i)
@@ -112,18 +112,3 @@ class Parents:
         """0, 1, 2 … for each set, by its first member."""
         seen: dict[int, int] = {}
         return [seen.setdefault(self.root(i), len(seen)) for i in range(len(self._parent))]
-
-
-class NearDuplicates:
-    """Near-duplicates among texts that come batch by batch."""
-
-    def __init__(self, threshold: float = THRESHOLD) -> None:
-        self._texts: list[str] = []
-        self._threshold = threshold
-
-    def add(self, texts: Sequence[str]) -> None:
-        self._texts.extend(texts)
-
-    def clusters(self) -> list[int]:
-        """A cluster number for each text."""
-        return clusters(self._texts, self._threshold)

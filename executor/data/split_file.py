@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from executor.data import similar
 from executor.data.batch import SIZE
 from executor.data.convert import Builder, Built, built_row
 from executor.data.rows import answer, asked
@@ -62,7 +61,9 @@ class _Survey:
 
     def __init__(self, group_by: str | None) -> None:
         self._group_by = group_by
-        self._near = similar.NearDuplicates()
+        from executor.data.near import NearDuplicates  # numpy takes a tenth of a second
+
+        self._near = NearDuplicates()
         self._tally = Tally()
         self._answers: dict[str, int] = {}
         self._numbers = array("l")
