@@ -103,3 +103,32 @@ def split(
         raise UsageError("Three ratios are needed", "--ratios", "Write --ratios .8,.1,.1.")
     more = {"group_by": group_by, "seed": seed, "sheet": sheet, "overwrite": yes}
     run("data_split", json, path=file, out=out, ratios=parts, **more)
+
+
+@app.command("history")
+def history(
+    path: Annotated[Path | None, typer.Argument(help="A file, a split folder or a version.")] = None, json: Json = False
+) -> None:
+    """The versions of a dataset: what came of what, by which step."""
+    run("data_history", json, path=path)
+
+
+@app.command("diff")
+def diff(
+    a: Annotated[str, typer.Argument(help="A version or a file.")],
+    b: Annotated[str, typer.Argument(help="A version or a file.")],
+    examples: Annotated[int, typer.Option(help="Most examples of each kind of change.")] = 5,
+    json: Json = False,
+) -> None:
+    """Rows added, removed and changed between two versions or files."""
+    run("data_diff", json, a=a, b=b, examples=examples)
+
+
+@app.command("undo")
+def undo(
+    version: Annotated[str, typer.Argument(help="The version to undo, or the file it wrote last.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Replace a file that was changed by hand since.")] = False,
+    json: Json = False,
+) -> None:
+    """What the file held before a version is written back, as a new version."""
+    run("data_undo", json, version=version, overwrite=yes)

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import Field
 
+from executor.data import store
 from executor.data.clean_file import clean_file
 from executor.data.convert import row_builder
 from executor.data.export import Layout
@@ -17,6 +18,7 @@ from executor.data.reformat import reformat
 from executor.data.shape import detect_source
 from executor.data.split import PARTS
 from executor.data.split_file import split_file
+from executor.data.version import Version
 from executor.errors import nearest
 from tools.base import Args, Result, Tool, UserError
 from tools.problems import listed
@@ -50,6 +52,8 @@ class FormatResult(Result):
     rejected: list[Problem]
     out: str
     sha256: str
+    version: str
+    """the dataset version that was recorded"""
 
     def text(self) -> str:
         head = f"Wrote {self.out_rows} of {self.in_rows} rows to {self.out}; {self.rejected_rows} were rejected."
@@ -81,6 +85,8 @@ class CleanResult(Result):
     out: str
     sha256: str
     fixes: tuple[str, ...]
+    version: str
+    """the dataset version that was recorded"""
 
     def text(self) -> str:
         done = f"{self.removed} removed, {self.changed} changed ({', '.join(self.fixes)})"
@@ -114,6 +120,8 @@ class SplitResult(Result):
     seed: int
     rejected_rows: int
     """rows that could not be converted and are in no part"""
+    version: str
+    """the dataset version that was recorded"""
 
     def text(self) -> str:
         sizes = ", ".join(f"{name} {getattr(self, name)['rows']}" for name in PARTS)
@@ -129,7 +137,12 @@ def format_rows(args: FormatArgs) -> FormatResult:
     pairs = args.to == "preference" and shape.name == "preference"
     parts = (args.map or None, args.system, args.user, args.assistant)
     build = None if pairs else row_builder(source.path, source.columns, shape, *parts)
+    parent = _before(args.path, [args.out])
     done = reformat(source, build, args.out, args.to)
+    given = args.model_dump(
+        mode="json", include={"to", "map", "system", "user", "assistant", "sheet"}, exclude_none=True
+    )
+    version = store.record(args.out, "format", given, [parent], done.out_rows)
     return FormatResult(
         in_rows=done.in_rows,
         out_rows=done.out_rows,
@@ -137,6 +150,7 @@ def format_rows(args: FormatArgs) -> FormatResult:
         rejected=sorted(done.rejected.problems(), key=lambda problem: problem.line or 0),
         out=str(args.out.absolute()),
         sha256=done.sha256,
+        version=version.id,
     )
 
 
@@ -145,7 +159,10 @@ def clean_rows(args: CleanArgs) -> CleanResult:
     refuse_overwriting(args.path, [args.out, log], args.overwrite)
     source = open_source(args.path, args.sheet)
     build = row_builder(source.path, source.columns, detect_source(source))
+    parent = _before(args.path, [args.out])
     done = clean_file(source, build, args.out, log, args.fix, args.redact)
+    given = {"fix": list(done.fixes), "redact": args.redact}
+    version = store.record(args.out, "clean", given, [parent], done.out_rows, log=log)
     return CleanResult(
         in_rows=done.in_rows,
         out_rows=done.out_rows,
@@ -155,6 +172,7 @@ def clean_rows(args: CleanArgs) -> CleanResult:
         out=str(args.out.absolute()),
         sha256=done.sha256,
         fixes=(*done.fixes, "redact") if args.redact else done.fixes,
+        version=version.id,
     )
 
 
@@ -168,11 +186,28 @@ def split_rows(args: SplitArgs) -> SplitResult:
         hint = nearest(args.group_by, source.columns) or f"Columns: {', '.join(source.columns)}."
         raise UserError(f'There is no column "{args.group_by}"', str(source.path), hint)
     build = row_builder(source.path, source.columns, detect_source(source))
+    parent = _before(args.path, list(paths.values()))
     done = split_file(source, build, paths, args.ratios, args.seed, args.group_by)
+    given = {"ratios": list(args.ratios), "seed": args.seed, "group_by": args.group_by}
+    counted = {name: (paths[name], done.rows[name]) for name in PARTS}
+    version = store.record(args.out, "split", given, [parent], parts=counted)
     parts = {name: {"path": str(paths[name].absolute()), "rows": done.rows[name]} for name in PARTS}
     return SplitResult(
-        **parts, clusters=done.clusters, leakage=done.leakage, seed=args.seed, rejected_rows=done.rejected
+        **parts,
+        clusters=done.clusters,
+        leakage=done.leakage,
+        seed=args.seed,
+        rejected_rows=done.rejected,
+        version=version.id,
     )
+
+
+def _before(source: Path, outputs: Sequence[Path]) -> Version:
+    """The version of the file that is read. What the outputs hold now is kept too, so that it can be brought back."""
+    for out in outputs:
+        if out.exists():
+            store.ensure_source(out)
+    return store.ensure_source(source)
 
 
 def refuse_overwriting(source: Path, outputs: Sequence[Path], allowed: bool) -> None:

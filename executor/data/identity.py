@@ -122,6 +122,7 @@ _IDS = (
 
 
 _ANNOUNCED = tuple(each for each in _IDS if each.cue)
+_ANNOUNCING = re.compile("|".join(sorted({rf"\b{re.escape(word)}" for each in _ANNOUNCED for word in each.words})))
 _UNANNOUNCED = tuple(each for each in _IDS if not each.cue)
 _SELF_TELLING = re.compile(rf"(?=[A-Z\d]){_BOUND}(?=(?:{'|'.join(each.form for each in _UNANNOUNCED)}){_BREAK})")
 
@@ -183,6 +184,8 @@ def national_ids(text: str) -> Iterator[Found]:
                 yield Found("pii_national_id", *match.span(), match.group(), each.what)
                 break
     folded = text.lower()
+    if not _ANNOUNCING.search(folded):
+        return
     for each in _ANNOUNCED:
         for match in each.pattern.finditer(text) if any(word in folded for word in each.words) else ():
             if each.cue and each.cue.search(before(text, match.start())) and each.checks(match.group()):
@@ -203,4 +206,7 @@ def _checks(module: str, number: str) -> bool:
     return bool(import_module(f"stdnum.{module}").is_valid(number.replace(" ", "")))
 
 
-SEARCHES = (cards, ibans, social_security, national_ids, papers)
+SEARCHES = (ibans, national_ids, papers)
+"""for every text with some digits"""
+DENSE_SEARCHES = (cards, social_security)
+"""for texts with many digits close together"""

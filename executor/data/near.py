@@ -160,7 +160,8 @@ class NearDuplicates:
 def distinct_sorted(keys: NDArray[Any]) -> NDArray[Any]:
     """As `np.unique`, which takes a hash table for integers, several times slower than sorting here."""
     keys = np.sort(keys)
-    return keys[np.append(True, keys[1:] != keys[:-1])[: len(keys)]]
+    first: NDArray[np.bool_] = np.append(True, keys[1:] != keys[:-1])[: len(keys)]
+    return np.asarray(keys[first])
 
 
 def gram_set(text: str) -> set[str]:

@@ -155,11 +155,13 @@ def _in_address(text: str, start: int) -> bool:
 def numbers(text: str) -> Iterator[Found]:
     """Cards, accounts, identity and telephone numbers; a part of another number is no telephone number."""
     taken = Taken(text)
-    for search in identity.SEARCHES:
+    dense = phones.is_dense(text)
+    for search in (*identity.DENSE_SEARCHES, *identity.SEARCHES) if dense else identity.SEARCHES:
         for found in search(text):
             taken.take(found.start, found.end)
             yield found
-    yield from (found for found in phones.find(text) if not taken.holds(found.start, found.end))
+    if dense:
+        yield from (found for found in phones.find(text) if not taken.holds(found.start, found.end))
 
 
 def networks(text: str) -> Iterator[Found]:

@@ -97,9 +97,14 @@ _DIGITS = "0123456789"
 _NOT_DIGITS = re.compile(r"\D+")
 
 
+def is_dense(text: str) -> bool:
+    """Whether enough digits for a telephone number, a card or a US identity number stand close together."""
+    return _DENSE.search(text) is not None
+
+
 def find(text: str) -> Iterator[Found]:
     """Every telephone number, those with a shape of their own first."""
-    if not _DENSE.search(text):
+    if not is_dense(text):
         return
     taken = Taken(text)
     at = 0

@@ -83,6 +83,8 @@ def find(text: str) -> list[Found]:
 
 def provider_keys(text: str) -> Iterator[Found]:
     """Keys with a prefix of their own."""
+    if not _starts().search(text):
+        return
     for pattern in _patterns():
         if any(start in text for start in pattern.starts):
             for match in pattern.form.finditer(text):
@@ -191,6 +193,12 @@ def _patterns() -> tuple[_Pattern, ...]:
         _Pattern(row["name"], tuple(row["starts"]), re.compile(rf"(?:(?<![\w-])|(?<=\\n))(?:{row['form']})(?![\w-])"))
         for row in table
     )
+
+
+@cache
+def _starts() -> re.Pattern[str]:
+    """How any of them begins: one search instead of one for each."""
+    return re.compile("|".join(re.escape(start) for pattern in _patterns() for start in pattern.starts))
 
 
 def _may_be_token(screen: Screen) -> Mask:

@@ -41,14 +41,19 @@ _ROUNDS = 8
 """stand-ins can join what stood apart; each round leaves fewer digits and letters to find"""
 
 
-def judge(batch: Batch, screen: Screen | None = None) -> list[Problem]:
-    """One warning for each row, role and code; `screen` of `batch.texts` saves computing it again."""
+def judge(batch: Batch) -> list[Problem]:
+    """One warning for each row, role and code. A text that occurs again, such as a label, is looked at once."""
+    places: dict[str, list[int]] = {}
+    for place, text in enumerate(batch.texts):
+        places.setdefault(text, []).append(place)
+    texts = list(places)
     problems: dict[tuple[int, str, str], Problem] = {}
-    for place, found in _first_founds(batch.texts, screen or Screen(batch.texts)):
-        owner, role = batch.owners[place], batch.roles[place]
-        key = (owner, role, found.kind)
-        if key not in problems:
-            problems[key] = _problem(found, batch.lines[owner], role)
+    for number, found in _first_founds(texts, Screen(texts)):
+        for place in places[texts[number]]:
+            owner, role = batch.owners[place], batch.roles[place]
+            key = (owner, role, found.kind)
+            if key not in problems:
+                problems[key] = _problem(found, batch.lines[owner], role)
     return [problems[key] for key in sorted(problems, key=lambda key: key[0])]
 
 
