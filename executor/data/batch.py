@@ -42,7 +42,7 @@ class Batch:
 
     def add(self, row: Row, line: int) -> None:
         turns = [(str(turn.get("role")), plain_text(turn.get("content"))) for turn in row["messages"]]
-        plain = row.keys() == {"messages"} and all(turn.keys() <= _PLAIN for turn in row["messages"])
+        plain = not (row.keys() & _TOOLS) and all(turn.keys() <= _PLAIN for turn in row["messages"])
         self._add(turns, line, 0 if plain else hash(parts.whole_key(row)))
         if not plain:
             self.answers[-1] = parts.answer(row)
@@ -107,3 +107,4 @@ class Batch:
 
 
 _PLAIN = frozenset({"role", "content"})
+_TOOLS = frozenset({"tools", "functions"})

@@ -6,14 +6,17 @@ import json
 from typing import Any
 
 from executor.data.problem import Problem, error
-from executor.data.shape import turns_of
+from executor.data.shape import TURN_KEYS, turns_of
 from executor.data.structure import part_type, plain_text
 
 Row = dict[str, Any]
+_WRITTEN_BESIDE = frozenset({"content", "tool_calls", "function_call", "tool_call_id", "name"})
 SHAREGPT_ROLES = {
     "system": "system",
+    "developer": "developer",
     "human": "user",
     "user": "user",
+    "prompter": "user",
     "gpt": "assistant",
     "assistant": "assistant",
     "chatgpt": "assistant",
@@ -23,10 +26,11 @@ SHAREGPT_ROLES = {
     "tool": "tool",
     "observation": "tool",
     "function_response": "tool",
+    "function": "function",
     "function_call": "function_call",
+    "tool_call": "function_call",
 }
-_KEPT = ("role", "content", "name", "tool_calls", "tool_call_id", "function_call", "weight", "refusal")
-_ROW_KEYS = ("tools", "functions", "parallel_tool_calls", "images", "videos", "audios")
+_CONSUMED = frozenset({*TURN_KEYS, "system"})
 
 
 def from_messages(raw: Row, line: int, system: str | None) -> tuple[Row, list[Problem]]:
@@ -44,11 +48,11 @@ def from_messages(raw: Row, line: int, system: str | None) -> tuple[Row, list[Pr
             return from_sharegpt(raw, line, system)
         problems.extend(_other_parts(turn, number, line))
         converted.append(_message(turn))
-    return _row(raw, _led(system, converted)), problems
+    return with_extras(raw, _led(system, converted), TURN_KEYS), problems
 
 
 def _message(turn: Row) -> Row:
-    message = {key: turn[key] for key in _KEPT if key in turn}
+    message = dict(turn)
     if isinstance(message.get("content"), list) and all(part_type(part) == "text" for part in message["content"]):
         message["content"] = plain_text(message["content"])
     if turn.get("loss_weight") == 0 and turn.get("role") == "assistant":
@@ -85,18 +89,24 @@ def from_sharegpt(raw: Row, line: int, system: str | None) -> tuple[Row, list[Pr
             continue
         converted.append(_sharegpt_message(role, turn))
     own = raw.get("system")
-    return _row(raw, _led(own if isinstance(own, str) and own.strip() else system, converted)), problems
+    lead = own if isinstance(own, str) and own.strip() else system
+    return with_extras(raw, _led(lead, converted), _CONSUMED), problems
 
 
 def _sharegpt_message(role: str, turn: Row) -> Row:
     value = turn.get("value", turn.get("content"))
+    if "from" in turn and (turn.keys() & _WRITTEN_BESIDE):
+        # written by this program, or by others that keep a message's own keys: these say more than the text
+        more = {key: item for key, item in turn.items() if key not in ("from", "value", "role")}
+        more.setdefault("content", value) if not more.get("tool_calls") and not more.get("function_call") else None
+        return {"role": "assistant" if role == "function_call" else role, **more}
     if role == "function_call":
         calls = _calls(value)
         if calls:
             return {"role": "assistant", "content": "", "tool_calls": calls}
         role = "assistant"
-    weight = {"weight": turn["weight"]} if "weight" in turn else {}
-    return {"role": role, "content": value, **weight}
+    more = {key: item for key, item in turn.items() if key not in ("from", "value", "role", "content")}
+    return {"role": role, "content": value, **more}
 
 
 def _calls(value: Any) -> list[Row]:
@@ -121,11 +131,12 @@ def _led(system: str | None, turns: list[Any]) -> list[Any]:
     return [{"role": "system", "content": system}, *turns]
 
 
-def _row(raw: Row, turns: list[Any]) -> Row:
+def with_extras(raw: Row, turns: list[Any], consumed: frozenset[str]) -> Row:
+    """The chat row with the columns that were not made into messages: tools, ids, sources and others."""
     row: Row = {"messages": turns}
-    for key in _ROW_KEYS:
-        if raw.get(key) not in (None, "", []):
-            row[key] = _decoded(raw[key]) if key in ("tools", "functions") else raw[key]
+    for key, value in raw.items():
+        if key not in consumed and value not in (None, "", []):
+            row[key] = _decoded(value) if key in ("tools", "functions") else value
     return row
 
 

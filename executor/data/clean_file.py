@@ -11,7 +11,7 @@ from typing import Any
 
 from executor.data.convert import Builder, Built, built_row
 from executor.data.problem import Problem, has_error
-from executor.data.quality import Judge, Labels, quality_judges
+from executor.data.quality import Judge, quality_judges
 from executor.data.repairs import DROPPED, FIXABLE, REPAIRS, SAFE, texts_changed
 from executor.data.rows import answer, with_answer
 from executor.data.source import Source
@@ -93,7 +93,9 @@ def _chosen(fixes: Sequence[str]) -> tuple[str, ...]:
 
 
 def _better(judges: Sequence[Judge]) -> dict[str, str]:
-    return next((judge.better for judge in judges if isinstance(judge, Labels)), {})
+    from executor.data.judge.label_names import LabelNames
+
+    return next((judge.better for judge in judges if isinstance(judge, LabelNames)), {})
 
 
 class _Cleaning:

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from executor.data.chat import from_messages, from_sharegpt
+from executor.data.chat import from_messages, from_sharegpt, with_extras
 from executor.data.problem import Problem, error, has_error
 from executor.data.read import RawTable
-from executor.data.shape import CONTEXT_NAMES, REPLY_NAMES, Shape
+from executor.data.shape import CONTEXT_NAMES, REPLY_NAMES, TURN_KEYS, Shape
 from executor.data.source import Record
 from executor.data.structure import row_problems
 from executor.errors import UserError, nearest
@@ -114,10 +114,31 @@ def row_builder(
         return lambda raw, line: from_sharegpt(raw, line, system)
     if shape.name == "alpaca":
         return lambda raw, line: _from_alpaca(raw, line, system)
-    if shape.name in ("table", "prompt_completion"):
+    if shape.name == "prompt_completion":
+        flat = _flat_builder(path, columns, shape.mapping, system, user, assistant)
+        return lambda raw, line: _from_pair(raw, line, shape.mapping, system, flat)
+    if shape.name == "table":
         return _flat_builder(path, columns, shape.mapping, system, user, assistant)
     what = f"{path.name} cannot be used for supervised tuning. {shape.why}"
     raise UserError(what, str(path), _INSTEAD[shape.name])
+
+
+def _from_pair(
+    raw: Row, line: int, mapping: dict[str, str], system: str | None, flat: Builder
+) -> tuple[Row, list[Problem]]:
+    """A pair of texts, or of lists of messages (TRL's conversational prompt and completion)."""
+    sides = [raw.get(mapping[part]) for part in ("user", "assistant")]
+    consumed = frozenset({*mapping.values(), *TURN_KEYS})
+    if not any(isinstance(side, list) for side in sides):
+        row, problems = flat(raw, line)
+        return with_extras(raw, row["messages"], consumed), problems
+    turns = [
+        turn
+        for side, role in zip(sides, ("user", "assistant"), strict=True)
+        for turn in (side if isinstance(side, list) else [{"role": role, "content": as_text(side)}])
+    ]
+    row, problems = from_messages({"messages": turns}, line, system)
+    return with_extras(raw, row["messages"], consumed), problems
 
 
 def _flat_builder(
@@ -194,27 +215,46 @@ def as_text(value: Any) -> str:
 
 def _from_alpaca(raw: Row, line: int, system: str | None) -> tuple[Row, list[Problem]]:
     row = {str(key).casefold(): value for key, value in raw.items()}
+    if isinstance(row.get("instances"), list):
+        # self-instruct's seed tasks: the examples of one instruction in one row
+        if len(row["instances"]) != 1 or not isinstance(row["instances"][0], dict):
+            message = f'the row holds {len(row["instances"])} "instances", not one'
+            fix = "Write a row for each instance, with the instruction repeated."
+            return {}, [error("several_instances", message, fix, line, "instances")]
+        row = {**{key: value for key, value in row.items() if key != "instances"}, **row["instances"][0]}
     reply_key = next((name for name in REPLY_NAMES if name in row), None)
     present = {"instruction": "instruction" in row, "output": bool(reply_key)}
     missing = [name for name, there in present.items() if not there]
     if missing:
         fix = 'Give each row an "instruction" and an "output".'
         return {}, [error("missing_field", f'the row has no "{name}"', fix, line, name) for name in missing]
-    context = next((as_text(row[name]) for name in CONTEXT_NAMES if name in row), "")
-    user = "\n".join(part for part in (as_text(row["instruction"]), context) if part)
-    reply = as_text(row[reply_key or ""])
+    context = next((_whole_text(row[name]) for name in CONTEXT_NAMES if name in row), "")
+    user = "\n".join(part for part in (_whole_text(row["instruction"]), context) if part)
+    reply = _whole_text(row[reply_key or ""])
     empty = [name for name, text in (("instruction", user), (reply_key or "output", reply)) if not text.strip()]
     fix = "Fill the text or remove the row."
     problems = [error("empty_content", f'"{name}" is empty', fix, line, name) for name in empty]
-    chat = _chat(as_text(row.get("system")) or system or "", user, reply)
-    return {"messages": [*chat["messages"][:-2], *_history(row.get("history")), *chat["messages"][-2:]]}, problems
+    lead = _whole_text(row.get("system"))
+    chat = _chat(lead if lead.strip() else system or "", user, reply)["messages"]
+    turns = [*chat[:-2], *_history(row.get("history")), *chat[-2:]]
+    return with_extras(row, turns, _ALPACA), problems
+
+
+_ALPACA = frozenset({"instruction", "system", "history", "instances", *CONTEXT_NAMES, *REPLY_NAMES, *TURN_KEYS})
+
+
+def _whole_text(value: Any) -> str:
+    """As `as_text`, with the spaces around it."""
+    return value if isinstance(value, str) else as_text(value)
 
 
 def _history(turns: Any) -> list[dict[str, str]]:
     """Earlier turns of an Alpaca row: `[[user, assistant], …]`."""
     pairs = [pair for pair in turns if isinstance(pair, list) and len(pair) == 2] if isinstance(turns, list) else []
     return [
-        {"role": role, "content": as_text(text)} for pair in pairs for role, text in zip(_PARTS[1:], pair, strict=True)
+        {"role": role, "content": _whole_text(text)}
+        for pair in pairs
+        for role, text in zip(_PARTS[1:], pair, strict=True)
     ]
 
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any, Literal
 
 from executor.data.problem import Problem, error
-from executor.data.rows import calls
-from executor.data.shape import turns_of
-from executor.data.source import Record
-from executor.data.structure import plain_text
+from executor.data.shape import TURN_KEYS
+from executor.data.structure import has_call, plain_text
 from executor.errors import UserError
 
 Row = dict[str, Any]
 Layout = Literal["messages", "prompt_completion", "preference", "sharegpt", "alpaca"]
-_SPEAKERS = {"user": "human", "assistant": "gpt", "developer": "system"}
+_SPEAKERS = {"user": "human", "assistant": "gpt"}
 
 
 Writer = Callable[[Row, int], tuple[Row | None, Problem | None]]
@@ -33,6 +32,10 @@ def writer(layout: Layout) -> Writer:
         return lambda row, _: (row, None)
 
     def write(row: Row, line: int) -> tuple[Row | None, Problem | None]:
+        taken = sorted(_OWN[layout] & {str(key).casefold() for key in _extras(row)})
+        if taken:
+            message = f'the row has a column "{taken[0]}" of its own, which {layout} uses for something else'
+            return None, error("does_not_fit", message, "Rename the column, or use --to messages.", line, taken[0])
         converted = _WRITERS[layout](row)
         if converted is not None:
             return converted, None
@@ -42,80 +45,77 @@ def writer(layout: Layout) -> Writer:
     return write
 
 
-def preference_writer(record: Record) -> tuple[Row | None, Problem | None]:
-    """`{"prompt": messages, "chosen": messages, "rejected": messages}` of a preference row, as TRL reads it."""
-    raw = record.row or {}
-    problem = record.problem or preference_problem(raw, record.line)
-    return (None, problem) if problem else (_preference(raw), None)
+def _extras(row: Row) -> Row:
+    """The columns beside the messages: tools, ids, sources, whatever the row brought along."""
+    return {key: value for key, value in row.items() if key != "messages"}
 
 
-def preference_problem(raw: Row, line: int) -> Problem | None:
-    """What is wrong with one preference row, or None."""
-    suffix = "_messages" if "chosen_messages" in raw else ""
-    for name in (f"chosen{suffix}", f"rejected{suffix}"):
-        if not any(plain_text(turn["content"]).strip() for turn in _turns(raw.get(name), "assistant")):
-            fix = "Give each row a chosen and a rejected reply."
-            return error("missing_field", f'the row has no "{name}" reply', fix, line, name)
-    return None
-
-
-def _preference(raw: Row) -> Row:
-    suffix = "_messages" if "chosen_messages" in raw else ""
-    chosen, rejected = (_turns(raw[f"{name}{suffix}"], "assistant") for name in ("chosen", "rejected"))
-    prompt = _turns(raw.get("prompt", turns_of(raw)), "user")
-    shared = 0
-    while not prompt and shared < min(len(chosen), len(rejected)) - 1 and chosen[shared] == rejected[shared]:
-        shared += 1
-    return {"prompt": prompt or chosen[:shared], "chosen": chosen[shared:], "rejected": rejected[shared:]}
-
-
-def _turns(value: Any, role: str) -> list[Row]:
-    """A text, one turn or a list of turns, as messages; what is none of these is empty."""
-    if isinstance(value, str):
-        return [{"role": role, "content": value}]
-    turns = value if isinstance(value, list) else [value]
-    speakers = {"human": "user", "gpt": "assistant"}
-    found = []
-    for turn in turns:
-        if not isinstance(turn, dict):
-            return []
-        speaker = str(turn.get("role", turn.get("from", role)))
-        found.append(
-            {"role": speakers.get(speaker, speaker), "content": plain_text(turn.get("content", turn.get("value")))}
-        )
-    return found
+def _is_plain(turn: Row) -> bool:
+    return turn.keys() == {"role", "content"} and isinstance(turn["content"], str)
 
 
 def _prompt_completion(row: Row) -> Row | None:
     turns = row["messages"]
     if turns[-1]["role"] != "assistant" or len(turns) < 2:
         return None
-    return {"prompt": turns[:-1], "completion": turns[-1:]}
+    return {**_extras(row), "prompt": turns[:-1], "completion": turns[-1:]}
 
 
 def _sharegpt(row: Row) -> Row | None:
-    if any(calls(turn) for turn in row["messages"]):
-        return None
-    turns = [
-        {"from": _SPEAKERS.get(turn["role"], turn["role"]), "value": plain_text(turn.get("content"))}
-        for turn in row["messages"]
-    ]
-    return {"conversations": turns}
+    return {**_extras(row), "conversations": [_sharegpt_turn(turn) for turn in row["messages"]]}
+
+
+def _sharegpt_turn(turn: Row) -> Row:
+    """`from` and `value`; a turn that is more than a text keeps its other keys beside them, and so loses nothing."""
+    value = plain_text(turn.get("content"))
+    if _is_plain(turn):
+        return {"from": _SPEAKERS.get(turn["role"], turn["role"]), "value": value}
+    more = {key: item for key, item in turn.items() if key != "role"}
+    if not has_call(turn):
+        return {"from": _SPEAKERS.get(turn["role"], turn["role"]), "value": value, **more}
+    called = [_named_call(call) for call in calls_of(turn)]
+    return {"from": "function_call", "value": json.dumps(called, ensure_ascii=False), **more}
+
+
+def calls_of(turn: Row) -> list[Any]:
+    calls = turn.get("tool_calls") or [turn.get("function_call")]
+    return calls if isinstance(calls, list) else [calls]
+
+
+def _named_call(call: Any) -> Any:
+    function = call.get("function", call) if isinstance(call, dict) else {}
+    if not isinstance(function, dict):
+        return call
+    return {"name": function.get("name"), "arguments": function.get("arguments", {})}
 
 
 def _alpaca(row: Row) -> Row | None:
-    turns = [turn for turn in row["messages"] if turn["role"] != "system"]
-    if [turn["role"] for turn in turns] != ["user", "assistant"] or any(calls(turn) for turn in turns):
+    """One question and answer, those before it as history, the system message beside them; plain texts only."""
+    turns = row["messages"]
+    lead = turns[:1] if turns[0].get("role") == "system" else []
+    rest = turns[len(lead) :]
+    roles = [turn.get("role") for turn in rest]
+    if not rest or roles != ["user", "assistant"] * (len(rest) // 2):
         return None
-    system = next((turn for turn in row["messages"] if turn["role"] == "system"), None)
-    texts = [plain_text(turn.get("content")) for turn in turns]
-    written = {"instruction": texts[0], "input": "", "output": texts[1]}
-    return {**written, "system": plain_text(system.get("content"))} if system else written
+    if not all(_is_plain(turn) and turn["content"].strip() for turn in turns):
+        return None
+    texts = [turn["content"] for turn in rest]
+    history = {"history": [texts[i : i + 2] for i in range(0, len(texts) - 2, 2)]} if len(texts) > 2 else {}
+    system = {"system": lead[0]["content"]} if lead else {}
+    return {**_extras(row), "instruction": texts[-2], "input": "", "output": texts[-1], **system, **history}
 
 
 _WRITERS = {"prompt_completion": _prompt_completion, "sharegpt": _sharegpt, "alpaca": _alpaca}
 _REQUIRES = {
-    "prompt_completion": "its last message must be the reply",
-    "sharegpt": "it holds tool calls",
-    "alpaca": "it must be one question and one answer in text",
+    "prompt_completion": "its last message must be the reply, with something before it",
+    "sharegpt": "it holds no messages",
+    "alpaca": "it must be questions and answers in turn, in plain text, with at most a system message first",
 }
+_OWN = {
+    "messages": frozenset({"messages"}),
+    "prompt_completion": frozenset({"prompt", "completion", *TURN_KEYS}),
+    "sharegpt": frozenset(TURN_KEYS) | {"system"},
+    "alpaca": frozenset({"instruction", "input", "context", "output", "response", "system", "history", "instances"})
+    | TURN_KEYS,
+}
+"""columns that mean something in a layout, and so cannot be carried along under that name"""

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from executor.data.convert import Builder, built_row
-from executor.data.export import Layout, Writer, preference_writer, writer
+from executor.data.export import Layout, Writer, writer
+from executor.data.preference import preference_writer
 from executor.data.problem import Findings, Problem
 from executor.data.source import Record, Source
 from executor.errors import UserError

@@ -26,6 +26,7 @@ SAFE = (
 """fixes made when none is named: they lose nothing that could be learned"""
 DROPPED = (
     "conflicting_answers",
+    "empty_answer",
     "empty_content",
     "exact_duplicate",
     "near_duplicate",
@@ -142,7 +143,7 @@ REPAIRS: dict[str, Repair] = {
     "control_characters": lambda row: texts_changed(row, lambda text: _CONTROL.sub("", text)),
     "double_encoded_arguments": _decoded_once,
     "ends_without_reply": _cut,
-    "html_entities": lambda row: texts_changed(row, html.unescape),
+    "html_markup": lambda row: texts_changed(row, html.unescape),
     "mojibake": lambda row: texts_changed(row, _unmixed),
     "system_not_first": _system_first,
 }

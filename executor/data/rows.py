@@ -50,12 +50,13 @@ def question_key(row: Row) -> str:
 
 
 def whole_key(row: Row) -> str:
-    """Equal only for rows that are the same but for spaces around their texts."""
+    """Equal only for rows that train the same: spaces around texts, ids and other columns aside."""
     turns = [
         {**turn, "content": turn["content"].strip()} if isinstance(turn.get("content"), str) else turn
         for turn in row["messages"]
     ]
-    return json.dumps({**row, "messages": turns}, ensure_ascii=False, sort_keys=True)
+    tools = {key: row[key] for key in ("tools", "functions") if key in row}
+    return json.dumps({**tools, "messages": turns}, ensure_ascii=False, sort_keys=True)
 
 
 def with_answer(row: Row, text: str) -> Row:

@@ -30,6 +30,9 @@ PAIRS = (
     ("user", "assistant"),
 )
 """(input, reply) column names that people use for pairs, most specific first."""
+_TURN_LISTS = ("messages", "conversations", "conversation")
+TURN_KEYS = frozenset(_TURN_LISTS)
+"""columns that hold the turns of a conversation, the first found counts"""
 CONTEXT_NAMES = ("input", "context")
 REPLY_NAMES = ("output", "response")
 _USER_NAMES = [
@@ -152,9 +155,16 @@ _WHY: dict[ShapeName, str] = {
 }
 
 
+_PREFERENCES = (
+    {"chosen", "rejected"},
+    {"chosen_messages", "rejected_messages"},
+    {"preferred_output", "non_preferred_output"},
+)
+
+
 def _nested_shape(row: dict[str, Any]) -> ShapeName | None:
     keys = row.keys()
-    if {"chosen", "rejected"} <= keys or {"chosen_messages", "rejected_messages"} <= keys:
+    if any(pair <= keys for pair in _PREFERENCES):
         return "preference"
     turns = turns_of(row)
     replies = turns is not None or {"prompt", "completion"} <= keys
@@ -175,7 +185,7 @@ def turns_of(row: dict[str, Any]) -> Any:
 
     Raises nothing: what is not a list of turns is returned as it is, for the check to name.
     """
-    for key in ("messages", "conversations", "conversation"):
+    for key in _TURN_LISTS:
         if key not in row:
             continue
         value = row[key]
@@ -192,8 +202,8 @@ def turns_of(row: dict[str, Any]) -> Any:
 
 def _flat_shape(column_names: Sequence[str], rows: list[dict[str, Any]]) -> Shape:
     names = {name.casefold(): name for name in column_names}
-    if "instruction" in names and any(name in names for name in (*CONTEXT_NAMES, *REPLY_NAMES)):
-        context = any(name in names for name in CONTEXT_NAMES)
+    if "instruction" in names and any(name in names for name in (*CONTEXT_NAMES, *REPLY_NAMES, "instances")):
+        context = any(name in names for name in (*CONTEXT_NAMES, "instances"))
         if context or "output" in names:
             return Shape("alpaca", why="The columns are an instruction, perhaps with an input, and an output.")
     for user, assistant in PAIRS:

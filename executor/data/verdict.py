@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from executor.data.check import Target, target_problems, too_few_rows
 from executor.data.convert import built_row, row_builder
-from executor.data.export import preference_problem
+from executor.data.preference import kto_problem, preference_problem
 from executor.data.problem import Findings, Problem, error, warning
 from executor.data.quality import Judge, quality_judges
 from executor.data.rows import asked
-from executor.data.shape import SFT_SHAPES, Shape, ShapeName, turns_of
+from executor.data.shape import SFT_SHAPES, Shape, ShapeName
 from executor.data.source import Source
 from executor.data.survey import RowRule, Survey, survey
 
@@ -146,11 +146,8 @@ def _preference(raw: Row, line: int) -> list[Problem]:
 
 
 def _kto(raw: Row, line: int) -> list[Problem]:
-    if not isinstance(raw.get("label", raw.get("kto_tag")), bool):
-        return [error("missing_field", 'the row has no true/false "label"', "Label each reply.", line, "label")]
-    if not isinstance(turns_of(raw), list) and not raw.get("completion"):
-        return [error("missing_field", "the row has no reply", "Give messages or prompt and completion.", line)]
-    return []
+    found = kto_problem(raw, line)
+    return [found] if found else []
 
 
 _RATED: dict[ShapeName, RowRule] = {"preference": _preference, "kto": _kto}

@@ -1,0 +1,83 @@
+"""Rows of rated replies: pairs of a chosen and a rejected one, and single replies with a true/false label."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from executor.data.chat import SHAREGPT_ROLES
+from executor.data.problem import Problem, error
+from executor.data.shape import turns_of
+from executor.data.source import Record
+from executor.data.structure import plain_text
+
+Row = dict[str, Any]
+_NAMES = (
+    ("chosen_messages", "rejected_messages"),
+    ("preferred_output", "non_preferred_output"),
+    ("chosen", "rejected"),
+)
+"""how people call the two replies; the second is OpenAI's"""
+_USED = frozenset(
+    {"prompt", "input", "messages", "conversations", "conversation", *(n for pair in _NAMES for n in pair)}
+)
+
+
+def preference_writer(record: Record) -> tuple[Row | None, Problem | None]:
+    """`{"prompt": messages, "chosen": messages, "rejected": messages}` of a preference row, as TRL reads it.
+
+    Other columns, `tools` among them, are kept.
+    """
+    raw = record.row or {}
+    problem = record.problem or preference_problem(raw, record.line)
+    return (None, problem) if problem else (_preference(raw), None)
+
+
+def preference_problem(raw: Row, line: int) -> Problem | None:
+    """What is wrong with one preference row, or None."""
+    for name in _names(raw):
+        if not any(plain_text(turn["content"]).strip() or len(turn) > 2 for turn in _turns(raw.get(name), "assistant")):
+            fix = "Give each row a chosen and a rejected reply."
+            return error("missing_field", f'the row has no "{name}" reply', fix, line, name)
+    return None
+
+
+def kto_problem(raw: Row, line: int) -> Problem | None:
+    """What is wrong with one row of a rated reply, or None."""
+    if not isinstance(raw.get("label", raw.get("kto_tag")), bool):
+        return error("missing_field", 'the row has no true/false "label"', "Label each reply.", line, "label")
+    if not isinstance(turns_of(raw), list) and not raw.get("completion"):
+        return error("missing_field", "the row has no reply", "Give messages or prompt and completion.", line)
+    return None
+
+
+def _names(raw: Row) -> tuple[str, str]:
+    return next((pair for pair in _NAMES if pair[0] in raw or pair[1] in raw), _NAMES[-1])
+
+
+def _preference(raw: Row) -> Row:
+    chosen, rejected = (_turns(raw[name], "assistant") for name in _names(raw))
+    named = raw.get("input")
+    given: Row = named if isinstance(named, dict) else {}
+    prompt = _turns(raw.get("prompt", turns_of(given) if given else turns_of(raw)), "user")
+    shared = 0
+    while not prompt and shared < min(len(chosen), len(rejected)) - 1 and chosen[shared] == rejected[shared]:
+        shared += 1
+    more = {key: value for key, value in raw.items() if key not in _USED}
+    more |= {key: value for key, value in given.items() if key != "messages"}
+    return {**more, "prompt": prompt or chosen[:shared], "chosen": chosen[shared:], "rejected": rejected[shared:]}
+
+
+def _turns(value: Any, role: str) -> list[Row]:
+    """A text, one turn or a list of turns, as messages; what is none of these is empty."""
+    if isinstance(value, str):
+        return [{"role": role, "content": value}]
+    found = []
+    for turn in value if isinstance(value, list) else [value]:
+        if not isinstance(turn, dict):
+            return []
+        speaker = str(turn.get("role", turn.get("from", role)))
+        content = turn.get("content", turn.get("value"))
+        more = {key: item for key, item in turn.items() if key not in ("role", "from", "content", "value")}
+        text = content if isinstance(content, list) else plain_text(content)
+        found.append({"role": SHAREGPT_ROLES.get(speaker, speaker), "content": text, **more})
+    return found
