@@ -64,12 +64,13 @@ def check(
     target: Annotated[str, typer.Option("--for", help="local, openai or together")] = "local",
     base_model: Annotated[str | None, typer.Option(help="Count tokens as this model does.")] = None,
     production: Annotated[Path | None, typer.Option(help="A sample of real prompts to compare with.")] = None,
+    against: Annotated[Path | None, typer.Option(help="Name rows that this file holds too.")] = None,
     quality: Annotated[bool, typer.Option(help="--no-quality looks at the structure only, many times faster.")] = True,
     sheet: Sheet = None,
     json: Json = False,
 ) -> None:
     """Errors and quality problems, with line and fix. Exit code 1 if the file is not valid."""
-    more = {"base_model": base_model, "production": production, "quality": quality, "sheet": sheet}
+    more = {"base_model": base_model, "production": production, "against": against, "quality": quality, "sheet": sheet}
     run("data_check", json, path=file, target=target, **more)
 
 

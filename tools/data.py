@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from executor.data.check import Target
+from executor.data.convert import row_builder
 from executor.data.problem import Findings, Problem, error, warning
 from executor.data.quality import Judge, quality_judges
 from executor.data.read import open_source
@@ -65,6 +66,8 @@ class CheckArgs(Args):
     """count tokens with this model's tokenizer and name the rows its context would cut off"""
     production: Path | None = None
     """a sample of real prompts to compare the inputs with"""
+    against: Path | None = None
+    """another file, such as the training set of a test set: rows whose input it holds too are named"""
     quality: bool = True
     """False: only the structure, which is many times faster"""
 
@@ -85,7 +88,21 @@ class CheckResult(Result):
     def text(self) -> str:
         state = "The data is valid" if self.valid else "The data is **not valid**"
         head = f"{state} for {self.target}: {self.rows} rows, {counted(self.counts)}."
-        return "\n\n".join([head, *listed(self.problems)])
+        return "\n\n".join([head, *self._tokens(), *listed(self.problems)])
+
+    def _tokens(self) -> list[str]:
+        found = (self.quality or {}).get("tokens")
+        if not found:
+            return []
+        cut = (
+            f"; {found['rows_cut']} rows lose {found['tokens_cut']} tokens"
+            if found["rows_cut"]
+            else ", nothing is cut off"
+        )
+        lengths = f"median {found['median']}, 95th percentile {found['p95']}, longest {found['longest']}"
+        return [
+            f"Tokens as this model counts them: {found['total']:,} ({lengths}) of {found['context']:,} it reads{cut}."
+        ]
 
 
 def inspect(args: InspectArgs) -> InspectResult:
@@ -120,6 +137,8 @@ def check_rows(args: CheckArgs) -> CheckResult:
     judges = quality_judges() if args.quality else []
     if args.production is not None:
         judges.append(against_production(args.production))
+    if args.against is not None:
+        judges.append(against_file(args.against))
     length, uncounted = token_length(args.base_model) if args.base_model else (None, [])
     verdict = checked(source, detect_source(source), args.target, judges, length)
     verdict.findings.add(uncounted)
@@ -140,6 +159,16 @@ def token_length(name: str) -> tuple[Length | None, list[Problem]]:
         message = f"tokens were not counted: the model folder does not say how many {name} reads"
         return None, [warning("tokens_not_counted", message, "Add max_position_embeddings to its config.json.")]
     return Length(ChatTemplate(folder).count, context), []
+
+
+def against_file(path: Path) -> Judge:
+    """Looks for rows whose input occurs in this file too. Raises UserError where it has no inputs."""
+    from executor.data.difficulty import batches_of
+    from executor.data.overlap import Overlap
+
+    source = open_source(path)
+    build = row_builder(source.path, source.columns, detect_source(source))
+    return Overlap(path.name, batches_of(source, build)())
 
 
 def against_production(path: Path) -> Judge:

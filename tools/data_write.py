@@ -18,7 +18,6 @@ from executor.data.reformat import reformat
 from executor.data.shape import detect_source
 from executor.data.split import PARTS
 from executor.data.split_file import split_file
-from executor.data.version import Version
 from executor.errors import nearest
 from tools.base import Args, Result, Tool, UserError
 from tools.problems import listed
@@ -137,12 +136,12 @@ def format_rows(args: FormatArgs) -> FormatResult:
     pairs = args.to == "preference" and shape.name == "preference"
     parts = (args.map or None, args.system, args.user, args.assistant)
     build = None if pairs else row_builder(source.path, source.columns, shape, *parts)
-    parent = _before(args.path, [args.out])
+    keep_what_is_there([args.out])
     done = reformat(source, build, args.out, args.to)
     given = args.model_dump(
         mode="json", include={"to", "map", "system", "user", "assistant", "sheet"}, exclude_none=True
     )
-    version = store.record(args.out, "format", given, [parent], done.out_rows)
+    version = store.record(args.out, "format", given, [store.ensure_source(args.path)], done.out_rows)
     return FormatResult(
         in_rows=done.in_rows,
         out_rows=done.out_rows,
@@ -159,10 +158,10 @@ def clean_rows(args: CleanArgs) -> CleanResult:
     refuse_overwriting(args.path, [args.out, log], args.overwrite)
     source = open_source(args.path, args.sheet)
     build = row_builder(source.path, source.columns, detect_source(source))
-    parent = _before(args.path, [args.out])
+    keep_what_is_there([args.out])
     done = clean_file(source, build, args.out, log, args.fix, args.redact)
     given = {"fix": list(done.fixes), "redact": args.redact}
-    version = store.record(args.out, "clean", given, [parent], done.out_rows, log=log)
+    version = store.record(args.out, "clean", given, [store.ensure_source(args.path)], done.out_rows, log=log)
     return CleanResult(
         in_rows=done.in_rows,
         out_rows=done.out_rows,
@@ -186,11 +185,11 @@ def split_rows(args: SplitArgs) -> SplitResult:
         hint = nearest(args.group_by, source.columns) or f"Columns: {', '.join(source.columns)}."
         raise UserError(f'There is no column "{args.group_by}"', str(source.path), hint)
     build = row_builder(source.path, source.columns, detect_source(source))
-    parent = _before(args.path, list(paths.values()))
+    keep_what_is_there(list(paths.values()))
     done = split_file(source, build, paths, args.ratios, args.seed, args.group_by)
     given = {"ratios": list(args.ratios), "seed": args.seed, "group_by": args.group_by}
     counted = {name: (paths[name], done.rows[name]) for name in PARTS}
-    version = store.record(args.out, "split", given, [parent], parts=counted)
+    version = store.record(args.out, "split", given, [store.ensure_source(args.path)], parts=counted)
     parts = {name: {"path": str(paths[name].absolute()), "rows": done.rows[name]} for name in PARTS}
     return SplitResult(
         **parts,
@@ -202,12 +201,11 @@ def split_rows(args: SplitArgs) -> SplitResult:
     )
 
 
-def _before(source: Path, outputs: Sequence[Path]) -> Version:
-    """The version of the file that is read. What the outputs hold now is kept too, so that it can be brought back."""
+def keep_what_is_there(outputs: Sequence[Path]) -> None:
+    """Record what the outputs hold now, so that it can be brought back."""
     for out in outputs:
         if out.exists():
             store.ensure_source(out)
-    return store.ensure_source(source)
 
 
 def refuse_overwriting(source: Path, outputs: Sequence[Path], allowed: bool) -> None:

@@ -84,7 +84,7 @@ class ReviewApplyResult(Result):
         lines = [f"{head}, {self.changed} changed. Every row touched is in {self.log}."]
         lines.append(FaultRate(self.unflagged["faults"], self.unflagged["seen"], self.unflagged["drawn"]).text())
         lines += [f"{self.undecided} rows of the sample are undecided and stay."] if self.undecided else []
-        lines += [f"{self.unreadable} lines of decisions could not be read."] if self.unreadable else []
+        lines += [f"Lines of decisions that could not be read: {self.unreadable}."] if self.unreadable else []
         return "\n\n".join(lines)
 
 
