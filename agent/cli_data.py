@@ -110,6 +110,39 @@ def split(
     run("data_split", json, path=file, out=out, ratios=parts, **more)
 
 
+@app.command("sample")
+def sample(
+    file: File,
+    out: Out,
+    n: Annotated[int, typer.Option("-n", help="How many rows.")] = 50,
+    seed: int = 0,
+    sheet: Sheet = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Replace an existing output.")] = False,
+    json: Json = False,
+) -> None:
+    """Rows for a person to read, worst first, with some that nothing was found in."""
+    run("data_sample", json, path=file, out=out, n=n, seed=seed, sheet=sheet, overwrite=yes)
+
+
+@app.command("review")
+def review(
+    sample: Annotated[Path, typer.Argument(help="A file that `finetune data sample` wrote.")],
+    apply: Annotated[Path | None, typer.Option(help="Carry the decisions out on this data file.")] = None,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="Where to write, with --apply.")] = None,
+    sheet: Sheet = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Replace an existing output.")] = False,
+    json: Json = False,
+) -> None:
+    """Read the sample row by row and keep, drop or edit; with --apply carry out what was decided."""
+    if apply is None:
+        from agent.tui.review import open_review
+
+        raise typer.Exit(open_review(sample))
+    if out is None:
+        raise UsageError("--apply needs a place to write", "-o", "Write -o OUT.")
+    run("data_review_apply", json, path=apply, sample=sample, out=out, sheet=sheet, overwrite=yes)
+
+
 @app.command("history")
 def history(
     path: Annotated[Path | None, typer.Argument(help="A file, a split folder or a version.")] = None, json: Json = False

@@ -13,6 +13,7 @@ from tools.jobs import COMPARE, EVALUATE, GO, PLAN, TRAIN
 from tools.look_up import FACTS, LOOK_UP
 from tools.models import RECOMMEND_MODELS
 from tools.runs import RUNS
+from tools.sample import SAMPLE_TOOLS
 from tools.versions import VERSION_TOOLS
 
 TOOLS: tuple[Tool[Any, Any], ...] = (
@@ -23,6 +24,7 @@ TOOLS: tuple[Tool[Any, Any], ...] = (
     FACTS,
     *LOOK_TOOLS,
     *WRITE_TOOLS,
+    *SAMPLE_TOOLS,
     *VERSION_TOOLS,
     PLAN,
     COMPARE,
