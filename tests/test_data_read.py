@@ -292,3 +292,9 @@ def test_an_unclosed_quote_does_not_fill_the_memory(tmp_path: Path, monkeypatch:
     path = write(tmp_path, "a.csv", "text,label\nfine,a\n" + '"open,b\n' + "more,c\n" * 1000)
     problems = read(path).problems
     assert [(problem.code, problem.line) for problem in problems] == [("unclosed_quote", 3)]
+
+
+def test_rows_on_one_line_are_told_apart_by_their_number(tmp_path: Path) -> None:
+    found = read(write(tmp_path, "a.json", '[{"text": "a"}, {"text": "b"}, 7]'))
+    assert found.lines == [1, 2, 3]
+    assert [(problem.code, problem.line) for problem in found.problems] == [("not_an_object", 3)]

@@ -252,10 +252,19 @@ def _json(text: _TextFile) -> Source:
     def rows() -> Iterator[Record]:
         return reader(text.open)
 
-    sample = itertools.islice(rows(), _SAMPLE)
+    sample = list(itertools.islice(rows(), _SAMPLE))
     columns = list(dict.fromkeys(str(key) for record in sample for key in record.row or {}))
     file_format = "jsonl" if as_lines or json_rows.is_concatenated(text.open) else "json"
-    return Source(text.path, file_format, text.encoding.codec, None, None, columns, list(text.encoding.problems), rows)
+    shared = any(one.line >= two.line for one, two in itertools.pairwise(sample))
+    read_rows = (lambda: _numbered(rows())) if shared else rows
+    problems = list(text.encoding.problems)
+    return Source(text.path, file_format, text.encoding.codec, None, None, columns, problems, read_rows)
+
+
+def _numbered(records: Iterator[Record]) -> Iterator[Record]:
+    """Rows that share a line of the file are told apart by their number instead."""
+    for number, (_, row, problem) in enumerate(records, 1):
+        yield Record(number, row, problem.model_copy(update={"line": number}) if problem else None)
 
 
 def _delimited(text: _TextFile, delimiter: str) -> Source:

@@ -27,7 +27,8 @@ class Record(NamedTuple):
     """One row of a file."""
 
     line: int
-    """1-based line of the file on which the row starts; of a sheet or a binary table the 1-based row"""
+    """1-based line of the file on which the row starts; of a sheet, a binary table, or where
+    rows share a line (a JSON array on one line), the 1-based row"""
     row: Row | None
     """empty where the row could not be read; None where the problem belongs to no row"""
     problem: Problem | None = None
