@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup demo test check bench bench-advice clean
+.PHONY: setup demo test check bench bench-advice bench-data clean
 
 setup: $(READY)
 
@@ -29,6 +29,9 @@ bench: setup
 
 bench-advice: setup
 	$(BIN)/python bench/advice.py $(QUESTIONS)
+
+bench-data: setup
+	$(BIN)/python bench/data.py --rows $(or $(ROWS),200000)
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
