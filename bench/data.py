@@ -74,14 +74,24 @@ def rows(n: int, seed: int = 1) -> Iterator[tuple[str, str, int | None]]:
 
 
 def write(path: Path, n: int) -> int:
-    """Chat rows as JSON lines, and the number of planted near-duplicates."""
-    planted = 0
+    """Chat rows as JSON lines, and beside them the planted rows that are near-duplicates by definition; how many."""
+    planted = []
+    texts = []
     with open(path, "w", encoding="utf-8") as out:
-        for text, label, source in rows(n):
-            planted += source is not None
+        for number, (text, label, source) in enumerate(rows(n)):
+            texts.append(text)
+            if source is not None and jaccard(text, texts[source]) >= 0.8:
+                planted.append(number)
             turns = [{"role": "user", "content": text}, {"role": "assistant", "content": label}]
             out.write(json.dumps({"messages": turns}) + "\n")
-    return planted
+    path.with_suffix(".planted").write_text(json.dumps(planted), encoding="utf-8")
+    return len(planted)
+
+
+def jaccard(one: str, two: str) -> float:
+    """Of the sets of character 5-grams, in lower case."""
+    sets = [{text.lower()[i : i + 5] for i in range(len(text) - 4)} for text in (one, two)]
+    return len(sets[0] & sets[1]) / len(sets[0] | sets[1])
 
 
 def python_of(peer: str) -> str | None:
@@ -126,6 +136,7 @@ def measured(peer: str, task: str, data: Path, repeats: int) -> dict[str, Any] |
 TASKS = {
     "structure": ["ours", "together", "datasets"],
     "near": ["ours", "rensa", "datasketch", "semhash"],
+    "near_recall": ["ours", "rensa"],
     "whole": ["ours", "datasets"],
 }
 
@@ -169,8 +180,8 @@ def compare(task: str, peers: list[str], data: Path, planted: int, repeats: int)
         results[peer] = found
         ratio = results["ours"]["rows_per_second"] / found["rows_per_second"] if "ours" in results else float("nan")
         text = found["found"]
-        if task == "near":
-            text = f"{found['dropped']} rows of {planted} planted"
+        if task.startswith("near"):
+            text = f"{found['recall']:.3f} of {found['planted']} planted; {found['flagged']} rows flagged"
         print(
             f"| {task} | {peer} | {found['rows_per_second']:,.0f} | {ratio:.2f} x | {found['peak_mib']} | {text} |",
             flush=True,

@@ -13,13 +13,13 @@ MOST = 20_000
 
 def deduplicate(found: list[str]) -> dict[str, Any]:
     index = MinHashLSH(threshold=0.8, num_perm=128)
-    dropped = 0
+    flags = []
     for number, text in enumerate(found):
         signature = MinHash(num_perm=128)
         signature.update_batch([word.encode() for word in text.lower().split()])
-        dropped += bool(index.query(signature))
+        flags.append(bool(index.query(signature)))
         index.insert(number, signature)
-    return {"rows": len(found), "found": "", "dropped": dropped}
+    return {"rows": len(found), "flags": flags}
 
 
 if __name__ == "__main__":

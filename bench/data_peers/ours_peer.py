@@ -22,13 +22,15 @@ def near(found: list[str]) -> dict[str, Any]:
     engine = NearDuplicates()
     for start in range(0, len(found), 4096):
         engine.add(found[start : start + 4096])
-    clusters = engine.clusters()
-    return {"rows": len(found), "found": "", "dropped": len(found) - (max(clusters) + 1)}
+    seen: set[int] = set()
+    # numbered by first member: the first of each cluster is the one that is kept
+    flags = [number in seen or bool(seen.add(number)) for number in engine.clusters()]
+    return {"rows": len(found), "flags": flags}
 
 
 if __name__ == "__main__":
     task, path = arguments()
-    if task == "near":
+    if task.startswith("near"):
         loaded = texts(path)
         report(lambda: near(loaded))
     else:

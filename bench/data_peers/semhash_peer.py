@@ -1,3 +1,5 @@
+"""semhash with its default model (potion-base-8M), which comes from a hub: left out where there is none."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -8,7 +10,8 @@ from semhash import SemHash
 
 def deduplicate(found: list[str]) -> dict[str, Any]:
     result = SemHash.from_records(records=found).self_deduplicate()
-    return {"rows": len(found), "found": "", "dropped": len(found) - len(result.selected)}
+    kept = set(result.selected)
+    return {"rows": len(found), "flags": [text not in kept for text in found]}
 
 
 if __name__ == "__main__":
