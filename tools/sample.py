@@ -7,13 +7,14 @@ from typing import Any
 
 from pydantic import Field
 
+from executor.data import store
 from executor.data.convert import row_builder
 from executor.data.problem import Problem
 from executor.data.read import open_source
 from executor.data.review import Decision, FaultRate, Item, Kind, Review, apply_file, faults
 from executor.data.shape import detect_source
 from tools.base import Args, Result, Tool
-from tools.data_write import refuse_overwriting
+from tools.data_write import keep_what_is_there, refuse_overwriting
 
 __all__ = ["SAMPLE_TOOLS", "Decision", "FaultRate", "Item", "Kind", "Problem", "Review", "faults"]
 
@@ -115,7 +116,10 @@ def apply_review(args: ReviewApplyArgs) -> ReviewApplyResult:
         refuse_overwriting(read, [args.out, log], args.overwrite)
     source = open_source(args.path, args.sheet)
     build = row_builder(source.path, source.columns, detect_source(source))
+    keep_what_is_there([args.out])
     done = apply_file(source, build, review.decisions(), args.out, log)
+    given = {"sample": args.sample.name, "decided": dict(review.counts())}
+    store.record(args.out, "review", given, [store.ensure_source(args.path)], done.out_rows, log=log)
     rate = review.fault_rate()
     low, high = rate.interval() if rate.seen else (None, None)
     return ReviewApplyResult(
