@@ -17,7 +17,7 @@ File = Annotated[Path, typer.Argument(help="The data file.")]
 Sheet = Annotated[str | None, typer.Option(help="Which sheet of a workbook.")]
 
 
-def run(name: str, as_json: bool, **args: Any) -> None:
+def run(name: str, as_json: bool, /, **args: Any) -> None:
     from tools import TOOLS
 
     tool = next(tool for tool in TOOLS if tool.name == name)
@@ -170,3 +170,30 @@ def undo(
 ) -> None:
     """What the file held before a version is written back, as a new version."""
     run("data_undo", json, version=version, overwrite=yes)
+
+
+@app.command("card")
+def card(
+    path: Annotated[str, typer.Argument(help="A file, a split folder or a version.")],
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="Where to write it; else it is shown.")] = None,
+    name: Annotated[str | None, typer.Option(help="What the dataset is called.")] = None,
+    about: Annotated[str | None, typer.Option(help="What the rows are.")] = None,
+    license: Annotated[str | None, typer.Option(help="Such as cc-by-4.0.")] = None,  # noqa: A002
+    language: Annotated[list[str] | None, typer.Option(help="ISO 639 code; may be repeated.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Replace an existing card.")] = False,
+    json: Json = False,
+) -> None:
+    """A dataset card: source, splits, how it was made, quality, personal data, gaps."""
+    more = {"name": name, "about": about, "license": license, "languages": tuple(language or ()), "overwrite": yes}
+    run("data_card", json, path=path, out=out, **more)
+
+
+@app.command("difficulty")
+def difficulty(
+    file: File,
+    shown: Annotated[int, typer.Option(help="How many of the easiest and hardest rows are named.")] = 5,
+    sheet: Sheet = None,
+    json: Json = False,
+) -> None:
+    """Rank the rows from easy to hard to learn; the ranks are kept with the version."""
+    run("data_difficulty", json, path=file, shown=shown, sheet=sheet)

@@ -32,7 +32,9 @@ def cleaned(path: Path, *fixes: str, redact: bool = False) -> tuple[CleanedFile,
     build = row_builder(source.path, source.columns, detect_source(source))
     out, log = path.with_name("out.jsonl"), path.with_name("log.jsonl")
     done = clean_file(source, build, out, log, fixes, redact)
-    return done, *([json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line] for file in (out, log))
+    return done, *(
+        [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line] for file in (out, log)
+    )
 
 
 def jsonl(path: Path, rows: list[Any]) -> Path:

@@ -8,6 +8,7 @@ from tools.base import Tool
 from tools.data import LOOK_TOOLS
 from tools.data_write import WRITE_TOOLS
 from tools.decide import DECIDE
+from tools.describe import DESCRIBE_TOOLS
 from tools.diagnose import DIAGNOSE
 from tools.jobs import COMPARE, EVALUATE, GO, PLAN, TRAIN
 from tools.look_up import FACTS, LOOK_UP
@@ -26,6 +27,7 @@ TOOLS: tuple[Tool[Any, Any], ...] = (
     *WRITE_TOOLS,
     *SAMPLE_TOOLS,
     *VERSION_TOOLS,
+    *DESCRIBE_TOOLS,
     PLAN,
     COMPARE,
     GO,

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from executor.data import store
 from executor.data.prepare import rows_to_test
 from executor.errors import UsageError, UserError
 from executor.files import read_json, read_jsonl, sha256_rows
@@ -102,7 +103,21 @@ def planned_text(planned: Planned) -> str:
             f"{duration(seconds['high'])}) and {memory['expected'] / 2**30:.1f} GiB on {spec.estimate['device']} "
             "(estimated); it costs nothing but this machine's time."
         )
+    if sealed := sealed_as_test(data.source["sha256"]):
+        lines.append(
+            f"**These rows are the sealed test part of version {sealed}.** A model that is trained on them cannot be "
+            "measured with them; its verdict there will be `do_not_ship`."
+        )
     return "\n\n".join(lines)
+
+
+def sealed_as_test(sha256: str) -> str | None:
+    """The version whose test part the training file is; a damaged record is for `data history` to report."""
+    try:
+        version = store.sealed_test(sha256)
+    except UserError:
+        return None
+    return version.id if version else None
 
 
 def duration(seconds: float) -> str:

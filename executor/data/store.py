@@ -129,6 +129,12 @@ def latest_at(path: str, versions: Sequence[Version]) -> Version | None:
     return next((version for version in reversed(versions) if version.file(path)), None)
 
 
+def sealed_test(sha256: str) -> Version | None:
+    """The last split whose test part is the file with this hash."""
+    splits = [version for version in all_versions() if "test" in version.parts]
+    return next((each for each in reversed(splits) if each.parts["test"].sha256 == sha256), None)
+
+
 def lookup(name: str | Path) -> Version:
     """A version by its name, the beginning of its name, or the path of a file or split folder it wrote last.
 
