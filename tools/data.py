@@ -18,6 +18,7 @@ from executor.model_cache import prepared_folder
 from executor.template import ChatTemplate
 from tools.base import Args, Result, Tool, UserError
 from tools.base_model import resolve_model
+from tools.limits import limit_problems
 from tools.problems import counted, listed
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ def check_rows(args: CheckArgs) -> CheckResult:
         judges.append(against_file(args.against))
     length, uncounted = token_length(args.base_model) if args.base_model else (None, [])
     verdict = checked(source, detect_source(source), args.target, judges, length)
-    verdict.findings.add(uncounted)
+    verdict.findings.add([*uncounted, *limit_problems(args.target, source.path, verdict.quality)])
     return _checked(args.target, verdict)
 
 

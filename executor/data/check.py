@@ -10,6 +10,7 @@ from executor.data.batch import Batch
 from executor.data.problem import Problem, error, has_error, in_file_order
 from executor.data.quality import quality_judges
 from executor.data.structure import row_problems
+from executor.data.tool_use import STRICT, tool_problems
 
 Row = dict[str, Any]
 Target = Literal["local", "openai", "together"]
@@ -63,7 +64,19 @@ def target_problems(row: Row, line: int, target: Target) -> list[Problem]:
         if "tool" not in roles and any(a == b for a, b in pairwise(roles)):
             message = "user and assistant do not take turns"
             return [error("roles_do_not_alternate", message, "Join messages of the same role.", line, "role")]
-    if target == "openai" and any(turn["role"] == "developer" for turn in row["messages"]):
-        message = 'the role "developer" is not accepted in training files'
-        return [error("bad_role", message, 'Use "system".', line, "role")]
+    if target == "openai":
+        return _openai_problems(row, line)
     return []
+
+
+def _openai_problems(row: Row, line: int) -> list[Problem]:
+    turns = row["messages"]
+    problems = []
+    if any(turn["role"] == "developer" for turn in turns):
+        message = 'the role "developer" is not accepted in training files'
+        problems.append(error("bad_role", message, 'Use "system".', line, "role"))
+    if any(turn["role"] != "assistant" and turn.get("weight") is not None for turn in turns):
+        message = "a weight may stand on assistant messages only"
+        problems.append(error("bad_weight", message, "Take the other weights out.", line, "weight"))
+    linked = [found for found in tool_problems(row, turns, line) if found.code in STRICT]
+    return [*problems, *(found.model_copy(update={"severity": "error"}) for found in linked)]

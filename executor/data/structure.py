@@ -7,8 +7,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from executor.data.problem import Problem, error, warning
+from executor.data.tool_use import tool_problems
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
+_TEXT_TYPES = ("text", "refusal", "thinking", "reasoning", "tool_use", "tool_result")
+_FILE_TYPES = ("image", "image_url", "audio", "input_audio", "video", "video_url", "file")
+CONTENT_TYPES = frozenset((*_TEXT_TYPES, *_FILE_TYPES))
+"""of parts of a message, as OpenAI, Anthropic and Hugging Face templates have them"""
 _MEDIA = (("<image>", "images"), ("<video>", "videos"), ("<audio>", "audios"))
 _ROLE_FIX = f"Use one of: {', '.join(ROLES)}."
 _REPLY_FIX = 'Add a last message with the role "assistant" and the reply to learn, or remove the row.'
@@ -28,7 +33,8 @@ def row_problems(row: Any, line: int | None) -> list[Problem]:
     problems = [p for number, turn in enumerate(turns, 1) for p in _turn_problems(turn, number, line)]
     if any(not isinstance(turn, dict) for turn in turns):
         return problems
-    return [*problems, *_order_problems(turns, line), *_media_problems(row, turns, line)]
+    found = [*problems, *_order_problems(turns, line), *_media_problems(row, turns, line)]
+    return [*found, *_weight_problems(turns, line), *tool_problems(row, turns, line)]
 
 
 def _turn_problems(turn: Any, number: int, line: int | None) -> Iterator[Problem]:
@@ -61,6 +67,10 @@ def _content_problems(turn: dict[str, Any], where: str, line: int | None) -> Ite
         yield error("bad_content", f"the content of {where} ({role}) is a {kind}", "Write text.", line, role)
     elif isinstance(content, list) and not all(isinstance(part, dict) and "type" in part for part in content):
         yield error("bad_content", f"a part of {where} ({role}) has no type", 'Write {"type", "text"}.', line, role)
+    elif isinstance(content, list) and (unknown := {part_type(part) for part in content} - CONTENT_TYPES):
+        named = ", ".join(sorted(map(_short, unknown)))
+        message = f"{where} ({role}) has parts of the unknown type {named}"
+        yield warning("unknown_content_type", message, f"Known are {', '.join(sorted(CONTENT_TYPES))}.", line, role)
     elif not has_content(turn):
         yield warning("empty_content", f"{where} ({role}) is empty", "Fill the text or remove the row.", line, role)
 
@@ -95,6 +105,9 @@ def _argument_problems(function: dict[str, Any], where: str, line: int | None) -
     if isinstance(decoded, str):
         message = f"{where}: the arguments of {name} are JSON inside JSON; the model would learn to answer so"
         yield warning("double_encoded_arguments", message, "Decode the arguments once.", line, "tool_calls")
+    elif not isinstance(decoded, dict):
+        message = f"{where}: the arguments of {name} are a JSON {type(decoded).__name__}, not an object"
+        yield warning("arguments_not_object", message, "Write the arguments as a JSON object.", line, "tool_calls")
 
 
 def _order_problems(turns: list[dict[str, Any]], line: int | None) -> Iterator[Problem]:
@@ -109,6 +122,17 @@ def _order_problems(turns: list[dict[str, Any]], line: int | None) -> Iterator[P
         yield warning("no_user", "there is no user message", "Add what the user said.", line, "user")
     if any(role in ("system", "developer") for role in roles[1:]):
         yield warning("system_not_first", "a system message is not the first message", "Move it up.", line, "system")
+
+
+def _weight_problems(turns: list[dict[str, Any]], line: int | None) -> Iterator[Problem]:
+    weighed = [turn.get("role") for turn in turns if turn.get("weight") is not None]
+    if any(role != "assistant" for role in weighed):
+        message = "a weight stands on a message that is not the assistant's and has no effect there"
+        yield warning("weight_not_on_reply", message, "Keep weight on assistant messages only.", line, "weight")
+    replies = [turn.get("weight") for turn in turns if turn.get("role") == "assistant"]
+    if replies and all(weight == 0 and weight is not None for weight in replies):
+        message = "every reply has the weight 0: nothing of the row is learned"
+        yield warning("nothing_to_learn", message, "Give the reply to learn the weight 1.", line, "weight")
 
 
 def _media_problems(row: dict[str, Any], turns: list[dict[str, Any]], line: int | None) -> Iterator[Problem]:
