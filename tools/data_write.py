@@ -141,7 +141,7 @@ def format_rows(args: FormatArgs) -> FormatResult:
     given = args.model_dump(
         mode="json", include={"to", "map", "system", "user", "assistant", "sheet"}, exclude_none=True
     )
-    version = store.record(args.out, "format", given, [store.ensure_source(args.path)], done.out_rows)
+    version = store.record(args.out, "format", given, [store.ensure_source(source.path)], done.out_rows)
     return FormatResult(
         in_rows=done.in_rows,
         out_rows=done.out_rows,
@@ -161,7 +161,7 @@ def clean_rows(args: CleanArgs) -> CleanResult:
     keep_what_is_there([args.out])
     done = clean_file(source, build, args.out, log, args.fix, args.redact)
     given = {"fix": list(done.fixes), "redact": args.redact}
-    version = store.record(args.out, "clean", given, [store.ensure_source(args.path)], done.out_rows, log=log)
+    version = store.record(args.out, "clean", given, [store.ensure_source(source.path)], done.out_rows, log=log)
     return CleanResult(
         in_rows=done.in_rows,
         out_rows=done.out_rows,
@@ -189,7 +189,7 @@ def split_rows(args: SplitArgs) -> SplitResult:
     done = split_file(source, build, paths, args.ratios, args.seed, args.group_by)
     given = {"ratios": list(args.ratios), "seed": args.seed, "group_by": args.group_by}
     counted = {name: (paths[name], done.rows[name]) for name in PARTS}
-    version = store.record(args.out, "split", given, [store.ensure_source(args.path)], parts=counted)
+    version = store.record(args.out, "split", given, [store.ensure_source(source.path)], parts=counted)
     parts = {name: {"path": str(paths[name].absolute()), "rows": done.rows[name]} for name in PARTS}
     return SplitResult(
         **parts,

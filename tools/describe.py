@@ -142,7 +142,7 @@ def rank_rows(args: DataDifficultyArgs) -> DataDifficultyResult:
     if next(iter(batches()), None) is None:
         raise UserError("No row could be used", str(args.path), "Run `finetune data check` on it.")
     measured = difficulty(batches)
-    version = store.ensure_source(args.path)
+    version = store.ensure_source(source.path)
     kept = store.attach(version, COLUMN, measured.rows())
     order = [int(place) for place in measured.order()]
     easiest, hardest = order[: args.shown], order[::-1][: args.shown]

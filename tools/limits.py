@@ -29,7 +29,8 @@ def limit_problems(target: str, path: Path, quality: dict[str, Any] | None) -> l
     longest = (quality or {}).get("longest_input", 0) + (quality or {}).get("longest_answer", 0)
     if longest > tokens * CHARACTERS_PER_TOKEN:
         estimated = longest // CHARACTERS_PER_TOKEN
-        message = f"the longest input and answer have {longest:,} characters, an estimated {estimated:,} tokens; OpenAI cuts an example after {tokens:,.0f} ({_read('max_tokens')})"
+        long = f"the longest input and answer have {longest:,} characters, an estimated {estimated:,} tokens"
+        message = f"{long}; OpenAI cuts an example after {tokens:,.0f} ({_read('max_tokens')})"
         problems.append(warning("likely_cut", message, "Shorten the long examples: what is cut off is the answer."))
     return problems
 

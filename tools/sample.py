@@ -119,7 +119,7 @@ def apply_review(args: ReviewApplyArgs) -> ReviewApplyResult:
     keep_what_is_there([args.out])
     done = apply_file(source, build, review.decisions(), args.out, log)
     given = {"sample": args.sample.name, "decided": dict(review.counts())}
-    store.record(args.out, "review", given, [store.ensure_source(args.path)], done.out_rows, log=log)
+    store.record(args.out, "review", given, [store.ensure_source(source.path)], done.out_rows, log=log)
     rate = review.fault_rate()
     low, high = rate.interval() if rate.seen else (None, None)
     return ReviewApplyResult(

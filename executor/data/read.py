@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO, cast
 
-from executor.data import delimited, json_rows
+from executor.data import delimited, hub, json_rows
 from executor.data.encoding import Encoding, find_encoding
 from executor.data.problem import Problem
 from executor.data.source import EmptyFileError, Fingerprint, Record, Source
@@ -84,7 +84,7 @@ def read(path: Path, sheet: str | None = None) -> RawTable:
         rows.append(row)
         lines.append(line)
     return RawTable(
-        path,
+        source.path,
         source.format,
         source.encoding,
         source.delimiter,
@@ -98,10 +98,11 @@ def read(path: Path, sheet: str | None = None) -> RawTable:
 
 
 def open_source(path: Path, sheet: str | None = None) -> Source:
-    """A data file as a stream of rows; `sheet` names one of a workbook.
+    """A data file as a stream of rows; `sheet` names one of a workbook. `hf:org/name[:split]` is fetched first.
 
     Raises UserError where there is nothing to read: missing, a folder, empty (EmptyFileError), binary, an archive.
     """
+    path = hub.fetched(path) if hub.is_hub(path) else path
     fingerprint = _fingerprint(path)
     if fingerprint.size == 0:
         raise EmptyFileError(f"{path.name} is empty", str(path), "Give a file with a header line and rows.")
