@@ -15,6 +15,7 @@ from importlib import import_module
 from stdnum import iban, luhn, numdb
 
 from executor.data.found import Found, adjacent, before
+from executor.data.screen import Mask, Screen
 
 FEWEST = 5
 """digits of the shortest of these numbers"""
@@ -125,6 +126,17 @@ _ANNOUNCED = tuple(each for each in _IDS if each.cue)
 _ANNOUNCING = re.compile("|".join(sorted({rf"\b{re.escape(word)}" for each in _ANNOUNCED for word in each.words})))
 _UNANNOUNCED = tuple(each for each in _IDS if not each.cue)
 _SELF_TELLING = re.compile(rf"(?=[A-Z\d]){_BOUND}(?=(?:{'|'.join(each.form for each in _UNANNOUNCED)}){_BREAK})")
+
+
+_CHAIN = 9
+"""digits of the shortest number of `DENSE_SEARCHES`"""
+
+
+def may_hold(screen: Screen, among: Mask) -> Mask:
+    """Which of these texts can hold a number that is found here; a test holds this to be no narrower."""
+    either = screen.matching(_IBAN, among) | screen.matching(_SELF_TELLING, among)
+    told = screen.matching(_ANNOUNCING, among & ~either, folded=True) | screen.holding_folded("passport", " licen")
+    return either | told | (screen.digit_chain >= _CHAIN)
 
 
 def cards(text: str) -> Iterator[Found]:

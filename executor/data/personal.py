@@ -230,7 +230,8 @@ def _may_mail(screen: Screen) -> Mask:
 
 
 def _may_hold_number(screen: Screen) -> Mask:
-    return screen.digits >= identity.FEWEST
+    among = screen.digits >= identity.FEWEST
+    return among & (identity.may_hold(screen, among) | phones.may_hold(screen, among))
 
 
 def _may_be_network(screen: Screen) -> Mask:
@@ -238,14 +239,14 @@ def _may_be_network(screen: Screen) -> Mask:
 
 
 def _may_be_address(screen: Screen) -> Mask:
-    return screen.digits >= 1
+    return screen.matching(_STREET_WORD, screen.digits >= 1)
 
 
 FINDERS = (
     Finder(_may_mail, emails),
     Finder(_may_hold_number, numbers),
     Finder(_may_be_network, networks),
-    Finder(lambda screen: screen.digits >= 4, births),
+    Finder(lambda screen: (screen.digits >= 4) & screen.holding_folded(*_BIRTH_WORDS), births),
     Finder(_may_be_address, addresses),
     Finder(_may_name, names),
 )

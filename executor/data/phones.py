@@ -14,6 +14,7 @@ import phonenumbers
 from phonenumbers import ValidationResult
 
 from executor.data.found import Found, Taken, adjacent, before
+from executor.data.screen import Mask, Screen
 
 FEWEST = 7
 """digits of a number: a local one in North America (555-0134)"""
@@ -71,6 +72,7 @@ _ANNOUNCERS = (
     "number",
 )
 """one of them is in all that the two patterns match"""
+_ANNOUNCER = re.compile("|".join(map(re.escape, _ANNOUNCERS)))
 _EXPLAINED = re.compile(
     r"[\s,)]{0,3}(?:is|was) (?:my|his|her|our|their|the) (?:new |old |home |work )?(?:phone|mobile|cell|number)\b"
 )
@@ -100,6 +102,14 @@ _NOT_DIGITS = re.compile(r"\D+")
 def is_dense(text: str) -> bool:
     """Whether enough digits for a telephone number, a card or a US identity number stand close together."""
     return _DENSE.search(text) is not None
+
+
+def may_hold(screen: Screen, among: Mask) -> Mask:
+    """Which of these texts can hold a telephone number; a test holds this to be no narrower."""
+    chain = screen.digit_chain
+    shaped = (chain >= _FEWEST_NATIONAL) | (screen.holding("+") & (screen.digits >= FEWEST))
+    maybe = screen.matching(_ANNOUNCER, among & ~shaped & (chain >= FEWEST), folded=True)
+    return shaped | screen.matching(_ANNOUNCED, maybe) | screen.matching(_EXPLAINED, maybe)
 
 
 def find(text: str) -> Iterator[Found]:

@@ -6,9 +6,11 @@ text. Nothing here judges: a fact only rules texts out.
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from itertools import accumulate
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +25,10 @@ _END = "\0"
 """stands behind every text, so that no search runs from one into the next"""
 _OTHER = 255
 """the byte of every character from U+00FF on"""
+_CHAIN_GAP = 4
+"""signs between two digits of one number: ") - " is the longest that is usual"""
+_CHAIN = {**dict.fromkeys(b"0123456789", 1), **dict.fromkeys(b" ()./-\xa0\xff", 2)}
+"""digits 1, signs between digits 2, all others 0"""
 _PIECE = 1 << 20
 """characters looked at in one pass, so that positions (8 bytes each) never fill the memory"""
 
@@ -66,6 +72,39 @@ class Screen:
     def digits(self) -> Counts:
         """How many of 0-9 each text has."""
         return self.count(DIGITS)
+
+    @cached_property
+    def digit_chain(self) -> Counts:
+        """The most digits in each text that follow each other with at most four spaces, dots, dashes or such between.
+
+        Whatever stands beyond U+00FE counts as such a sign, so that no number is cut short.
+        """
+        table, longest = bytes(_CHAIN.get(byte, 0) for byte in range(256)), np.zeros(len(self), np.int64)
+        for first, last, begin, end in self._pieces():
+            kinds = np.frombuffer(self._bytes[begin:end].translate(table), np.uint8)
+            places = np.flatnonzero(kinds == 1)
+            if not len(places):
+                continue
+            others = np.cumsum(kinds == 0, dtype=np.int32)[places]
+            breaks = np.flatnonzero((np.diff(places) > _CHAIN_GAP + 1) | (np.diff(others) > 0)) + 1
+            starts = np.concatenate(([0], breaks))
+            sizes = np.diff(starts, append=len(places))
+            owners = first + np.searchsorted(self._stops[first:last] - begin, places[starts], side="right")
+            np.maximum.at(longest, owners, sizes)
+        return longest
+
+    def matching(self, pattern: re.Pattern[str], among: Mask, *, folded: bool = False) -> Mask:
+        """Which of these texts, or of their lower case, a pattern that never matches the end mark is found in."""
+        mask, places = np.zeros(len(self), np.bool_), np.flatnonzero(among)
+        texts = [self.texts[place].lower() if folded else self.texts[place] for place in map(int, places)]
+        joined = _END.join(texts)
+        stops = list(accumulate(len(text) + 1 for text in texts))
+        at = 0
+        while found := pattern.search(joined, at):
+            number = bisect_right(stops, found.start())
+            mask[places[number]] = True
+            at = stops[number]
+        return mask
 
     @property
     def non_ascii(self) -> Counts:
