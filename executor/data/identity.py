@@ -15,7 +15,7 @@ from importlib import import_module
 from stdnum import iban, luhn, numdb
 
 from executor.data.found import Found, adjacent, before
-from executor.data.screen import Mask, Screen
+from executor.data.screen import DIGITS, UPPER, Mask, Screen
 
 FEWEST = 5
 """digits of the shortest of these numbers"""
@@ -129,14 +129,19 @@ _SELF_TELLING = re.compile(rf"(?=[A-Z\d]){_BOUND}(?=(?:{'|'.join(each.form for e
 
 
 _CHAIN = 9
-"""digits of the shortest number of `DENSE_SEARCHES`"""
+"""digits of the shortest number of `DENSE_SEARCHES`, and of an identity number without letters"""
+_LETTERED = ((UPPER, DIGITS), (DIGITS, UPPER), (DIGITS, "-", UPPER), (UPPER, "-", DIGITS), (UPPER, " ", DIGITS))
+"""one of these is in every identity number of fewer digits"""
 
 
 def may_hold(screen: Screen, among: Mask) -> Mask:
     """Which of these texts can hold a number that is found here; a test holds this to be no narrower."""
-    either = screen.matching(_IBAN, among) | screen.matching(_SELF_TELLING, among)
-    told = screen.matching(_ANNOUNCING, among & ~either, folded=True) | screen.holding_folded("passport", " licen")
-    return either | told | (screen.digit_chain >= _CHAIN)
+    coded = among & screen.beside((UPPER + UPPER.lower(), DIGITS, DIGITS))
+    lettered = among & screen.beside(*_LETTERED)
+    dense = screen.digit_chain >= _CHAIN
+    told = screen.matching(_SELF_TELLING, (lettered | (among & screen.holding("+"))) & ~dense)
+    told |= screen.matching(_ANNOUNCING, lettered & ~dense & ~told, folded=True)
+    return dense | told | screen.matching(_IBAN, coded & ~dense & ~told) | screen.holding_folded("passport", " licen")
 
 
 def cards(text: str) -> Iterator[Found]:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 Mask = npt.NDArray[np.bool_]
 Counts = npt.NDArray[np.int64]
 DIGITS = "0123456789"
+UPPER = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 TOKEN = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"  # noqa: S105 (an alphabet)
 """the characters of base64url, which nearly every key is made of"""
 BRACKETS = "{}[]<>"
@@ -92,6 +93,20 @@ class Screen:
             owners = first + np.searchsorted(self._stops[first:last] - begin, places[starts], side="right")
             np.maximum.at(longest, owners, sizes)
         return longest
+
+    def beside(self, *sequences: tuple[str, ...]) -> Mask:
+        """Which texts hold one of these sequences: a character of each class, one behind the other."""
+        mask = np.zeros(len(self), np.bool_)
+        for first, last, begin, end in self._pieces():
+            block, classes = self._bytes[begin:end], {each for sequence in sequences for each in sequence}
+            of = {each: _translated(block, _table(each)) for each in classes}
+            for sequence in sequences:
+                hits = of[sequence[0]][: len(block) - len(sequence) + 1].copy()
+                for offset, each in enumerate(sequence[1:], 1):
+                    hits &= of[each][offset : offset + len(hits)]
+                owners = np.searchsorted(self._stops[first:last] - begin, np.flatnonzero(hits), side="right")
+                mask[first + owners] = True
+        return mask
 
     def matching(self, pattern: re.Pattern[str], among: Mask, *, folded: bool = False) -> Mask:
         """Which of these texts, or of their lower case, a pattern that never matches the end mark is found in."""
