@@ -346,3 +346,24 @@ def test_the_gate_of_numbers_lets_every_text_through_that_holds_one(rows: list[l
         assert narrow == bool(narrow and old)
         if old and list(personal.numbers(text)):
             assert narrow, text
+
+
+_STREETS = """
+Street St Avenue Ave Road Rd Boulevard Blvd Lane Ln Drive Dr Court Ct Way Place Pl Terrace Square Sq Close Crescent
+Parkway Pkwy Highway Hwy Circle Cir Trail Gardens Grove Mews Row Hill
+"""
+_GERMAN = "straße strasse str. weg platz allee gasse ring damm ufer"
+
+
+@pytest.mark.parametrize("word", _STREETS.split())
+def test_the_gate_of_addresses_knows_every_street_word(word: str) -> None:
+    text = f"I live at 12 Elm {word}, Springfield, IL 62704"
+    assert list(personal.addresses(text))
+    assert personal._may_be_address(Screen(["none", text, "12"])).tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize("word", _GERMAN.split())
+def test_the_gate_of_addresses_knows_german_streets(word: str) -> None:
+    text = f"Gartenmühl{word} 12, 10115 Berlin"
+    assert list(personal.addresses(text))
+    assert personal._may_be_address(Screen([text])).all()

@@ -96,6 +96,10 @@ _LIVES = re.compile(
 _STREET_WORD = re.compile(
     rf"(?<= )(?:{_SURE_STREET}|{_ANY_STREET})|stra(?:ß|ss)e|str\.|(?:weg|platz|allee|gasse|ring|damm|ufer) \d"
 )
+_STREET_FIRST = "SARBLDCWPTHGM"
+_STREET_SECOND = "tvodlnraeqkwi"
+"""second letters of those words"""
+_GERMAN_STREETS = ("stra", "str.", "weg ", "platz ", "allee ", "gasse ", "ring ", "damm ", "ufer ")
 _RANKED = re.compile(r"\b(?:top|the|these|those|of|all|first|last|over|about)\s+$", re.IGNORECASE)
 _NAME = r"[A-ZÀ-Þ][a-zà-ÿ]{1,20}(?:[-'’][A-ZÀ-Þ][a-zà-ÿ]{1,20})?"
 _LAST = r"(?:Mc|Mac|O['’])?" + _NAME
@@ -239,7 +243,8 @@ def _may_be_network(screen: Screen) -> Mask:
 
 
 def _may_be_address(screen: Screen) -> Mask:
-    return screen.matching(_STREET_WORD, screen.digits >= 1)
+    english = screen.beside((" ", _STREET_FIRST, _STREET_SECOND))
+    return screen.matching(_STREET_WORD, (screen.digits >= 1) & (english | screen.holding(*_GERMAN_STREETS)))
 
 
 FINDERS = (
