@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from agent.output import emit_result
-from tools.base import UsageError
+from tools.base import Interrupted, UsageError
 
 app = typer.Typer(no_args_is_help=True, help="Look at, convert, check, clean and split a data file.")
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
@@ -17,11 +20,29 @@ File = Annotated[Path, typer.Argument(help="The data file.")]
 Sheet = Annotated[str | None, typer.Option(help="Which sheet of a workbook.")]
 
 
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Ctrl-C and SIGTERM alike leave no temporary file, and are told in a line."""
+
+    def terminated(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, terminated)
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted("Interrupted", "", "What was not finished was not written.") from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def run(name: str, as_json: bool, /, **args: Any) -> None:
     from tools import TOOLS
 
     tool = next(tool for tool in TOOLS if tool.name == name)
-    raise typer.Exit(emit_result(tool.call(**args), as_json))
+    with stoppable():
+        code = emit_result(tool.call(**args), as_json)
+    raise typer.Exit(code)
 
 
 def mapping(pairs: list[str] | None) -> dict[str, str]:
