@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
-import tempfile
-from collections.abc import Iterable, Iterator
+import secrets
+import signal
+import threading
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,29 +23,69 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Raises UserError where the folder cannot be written or the disk is full.
     """
+    with replacing_all([path]) as temporaries:
+        yield temporaries[0]
+
+
+@contextmanager
+def replacing_all(paths: Sequence[Path]) -> Iterator[list[Path]]:
+    """As `replacing`, for files that belong together: a stop, a fault or a full disk leaves all of them or none.
+
+    Only the loss of power between two renames can leave some. Raises UserError as `replacing`.
+    """
+    # named before they exist, so that a signal at any moment finds them in the `finally`
+    temporaries = [path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp") for path in paths]
+    at = Path()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-        os.close(handle)
+        for path, temporary in zip(paths, temporaries, strict=True):
+            at = path
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, "there is a folder of that name")
+            temporary.touch(exist_ok=False)
+        yield temporaries
+        for path, temporary in zip(paths, temporaries, strict=True):
+            at = path
+            with open(temporary, "rb") as written:
+                os.fsync(written.fileno())
+            temporary.chmod(0o644)
+        with uninterrupted():
+            for path, temporary in zip(paths, temporaries, strict=True):
+                at = path
+                os.replace(temporary, path)
     except OSError as error:
-        raise cannot_write(path, error) from error
-    temporary = Path(name)
-    try:
-        yield temporary
-        with open(temporary, "rb") as written:
-            os.fsync(written.fileno())
-        temporary.chmod(0o644)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise cannot_write(path, error) from error
+        raise cannot_write(at, error) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with uninterrupted():
+            for temporary in temporaries:
+                temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Ctrl-C and SIGTERM wait for the end of the block; in threads, which get no signals, it changes nothing."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    before: dict[int, Any] = {}
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before[number] = signal.getsignal(number)
+            signal.signal(number, lambda got, _: came.append(got))
+        yield
+    finally:
+        for number, handler in before.items():
+            if handler is not None:  # None: set by something that is not Python
+                signal.signal(number, handler)
+        if came:
+            signal.raise_signal(came[0])
 
 
 def cannot_write(path: Path, error: OSError) -> UserError:
     """What went wrong while writing `path`, in the user's words."""
     reason = error.strerror or str(error)
-    fix = "Free some disk space." if error.errno == 28 else "Choose a folder you may write to."
+    fix = "Free some disk space." if error.errno == errno.ENOSPC else "Choose a folder you may write to."
     return UserError(f"Cannot write {path.name}: {reason}", str(path), fix)
 
 

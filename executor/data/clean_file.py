@@ -18,7 +18,7 @@ from executor.data.source import Source
 from executor.data.structure import row_problems
 from executor.data.survey import survey
 from executor.errors import UserError, nearest
-from executor.files import replacing, sha256_file
+from executor.files import replacing_all, sha256_file
 
 Row = dict[str, Any]
 
@@ -62,7 +62,7 @@ def clean_file(
     survey(source, build, judges=judges, sink=lines)
     work = _Cleaning(lines, chosen, _better(judges), redact)
     counts = {"in": 0, "out": 0, "changed": 0}
-    with replacing(log) as log_file, replacing(out) as out_file:
+    with replacing_all([log, out]) as (log_file, out_file):
         with open(out_file, "w", encoding="utf-8") as rows, open(log_file, "w", encoding="utf-8") as touched:
             for record in source.records():
                 if record.row is None:

@@ -12,7 +12,7 @@ from executor.data.problem import Problem
 from executor.data.review_file import Decision, encoded, refuse, row_hash, with_own_lines
 from executor.data.source import Source
 from executor.errors import UserError
-from executor.files import replacing, sha256_file
+from executor.files import replacing_all, sha256_file
 
 Row = dict[str, Any]
 _SHOWN = 5
@@ -117,7 +117,7 @@ def apply_file(source: Source, build: Builder, decisions: Iterable[Decision], ou
     source = with_own_lines(source)
     carry = Carrying(decisions)
     counts = {"in": 0, "out": 0, "changed": 0}
-    with replacing(log) as log_file, replacing(out) as out_file:
+    with replacing_all([log, out]) as (log_file, out_file):
         with open(out_file, "w", encoding="utf-8") as rows, open(log_file, "w", encoding="utf-8") as touched:
             for record in source.records():
                 if record.row is None:

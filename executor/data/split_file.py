@@ -17,7 +17,7 @@ from executor.data.source import Source
 from executor.data.split import PARTS, Assigned, assign, check_ratios, joined
 from executor.data.task import Tally
 from executor.errors import UserError
-from executor.files import replacing
+from executor.files import replacing_all
 
 Row = dict[str, Any]
 
@@ -115,11 +115,8 @@ def built_rows(source: Source, build: Builder) -> Iterator[Built]:
 
 def _write(source: Source, build: Builder, paths: dict[str, Path], assigned: Assigned) -> dict[str, int]:
     counts = dict.fromkeys(PARTS, 0)
-    with ExitStack() as stack:
-        files: list[TextIO] = []
-        for name in PARTS:
-            temporary = stack.enter_context(replacing(paths[name]))
-            files.append(stack.enter_context(open(temporary, "w", encoding="utf-8")))
+    with replacing_all([paths[name] for name in PARTS]) as temporaries, ExitStack() as stack:
+        files: list[TextIO] = [stack.enter_context(open(path, "w", encoding="utf-8")) for path in temporaries]
         place = 0
         for built in built_rows(source, build):
             if built.row is None:

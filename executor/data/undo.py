@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 
 from executor.data import store
 from executor.data.objects import digest_of
 from executor.data.version import File, Version
 from executor.errors import UserError
-from executor.files import cannot_write, replacing
+from executor.files import cannot_write, replacing_all
 
 
 def undo(version: Version, overwrite: bool = False) -> Version:
@@ -82,12 +81,10 @@ def _holds(path: str, sha256: str | None) -> bool:
 
 def _write_all(changes: Sequence[tuple[File, File]]) -> None:
     """Every content is written beside its place before the first file is replaced or taken away."""
-    with ExitStack() as renames:
-        for file, target in changes:
-            if target.sha256 is None:
-                continue
+    written = [(Path(file.path), target) for file, target in changes if target.sha256 is not None]
+    with replacing_all([path for path, _ in written]) as temporaries:
+        for temporary, (_, target) in zip(temporaries, written, strict=True):
             blocks = store.content(target)
-            temporary = renames.enter_context(replacing(Path(file.path)))
             with open(temporary, "wb") as out:
                 for block in blocks:
                     out.write(block)
