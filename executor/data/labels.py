@@ -21,8 +21,8 @@ def key(label: str) -> str:
 def spellings(labels: Iterable[str]) -> dict[str, str]:
     """Each spelling that is not the commonest of its label, and the commonest (of equals the first in the alphabet)."""
     groups: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    for label in labels:
-        groups[key(label)][label] += 1
+    for label, n in Counter(labels).items():
+        groups[key(label)][label] += n
     unified: dict[str, str] = {}
     for group in groups.values():
         best = min(group, key=lambda label: (label != label.strip(), -group[label], label))

@@ -23,17 +23,6 @@ def quality_judges() -> list[Judge]:
     # imported here: numpy and the tables of telephone numbers take a quarter of a second
     from executor.data.judge import JUDGES
     from executor.data.repeats import Repeats
+    from executor.data.sensitive import Sensitive
 
     return [*(judge() for judge in JUDGES), Sensitive(), Repeats()]
-
-
-class Sensitive:
-    """Personal data and secrets, in every role."""
-
-    def add(self, batch: Batch) -> list[Problem]:
-        from executor.data.sensitive import judge
-
-        return judge(batch)
-
-    def finish(self) -> list[Problem]:
-        return []

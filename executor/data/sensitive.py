@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future
 
 import numpy as np
 
@@ -12,6 +15,7 @@ from executor.data.batch import Batch
 from executor.data.found import Found
 from executor.data.problem import Problem, warning
 from executor.data.screen import Screen
+from executor.data.search_worker import Founds, SearchWorker
 
 FINDERS = (*personal.FINDERS, *secrets.FINDERS)
 WORDS = {
@@ -37,35 +41,88 @@ _SHOWN = 4
 """characters of a secret that a message may show"""
 _LONG_ENOUGH = 12
 """below this length four characters would tell too much of a secret"""
+_ALONE = 4
+"""batches searched here; starting a process for fewer takes longer than it saves"""
+_WAITING = 8
+"""batches that may wait for the worker"""
 _ROUNDS = 8
 """stand-ins can join what stood apart; each round leaves fewer digits and letters to find"""
 
 
+class Sensitive:
+    """Personal data and secrets, in every role: one warning for each row, role and code."""
+
+    def __init__(self) -> None:
+        self._batches = 0
+        self._worker: SearchWorker | None = None
+        self._waiting: deque[tuple[_Texts, Future[Founds | None]]] = deque()
+
+    def add(self, batch: Batch) -> list[Problem]:
+        texts = _Texts(batch)
+        self._batches += 1
+        if self._batches <= _ALONE or (os.cpu_count() or 1) < 2:
+            return texts.problems(first_founds(texts.texts))
+        self._worker = self._worker or SearchWorker()
+        self._waiting.append((texts, self._worker.submit(texts.texts)))
+        return self._answered(_WAITING)
+
+    def finish(self) -> list[Problem]:
+        found = self._answered(0)
+        if self._worker is not None:
+            self._worker.close()
+            self._worker = None
+        return found
+
+    def _answered(self, most: int) -> list[Problem]:
+        """What the worker has found, in order of the file, once at most `most` batches wait for it."""
+        problems: list[Problem] = []
+        while self._waiting and (len(self._waiting) > most or self._waiting[0][1].done()):
+            texts, answer = self._waiting.popleft()
+            founds = answer.result()
+            problems += texts.problems(first_founds(texts.texts) if founds is None else founds)
+        return problems
+
+
+class _Texts:
+    """The different texts of a batch: one that occurs again, such as a label, is looked at once."""
+
+    def __init__(self, batch: Batch) -> None:
+        self._batch = batch
+        self._places: dict[str, list[int]] = {}
+        for place, text in enumerate(batch.texts):
+            self._places.setdefault(text, []).append(place)
+        self.texts = list(self._places)
+
+    def problems(self, founds: Founds) -> list[Problem]:
+        batch = self._batch
+        problems: dict[tuple[int, str, str], Problem] = {}
+        for number, found in founds:
+            for place in self._places[self.texts[number]]:
+                owner, role = batch.owners[place], batch.roles[place]
+                key = (owner, role, found.kind)
+                if key not in problems:
+                    problems[key] = _problem(found, batch.lines[owner], role)
+        return [problems[key] for key in sorted(problems, key=lambda key: key[0])]
+
+
 def judge(batch: Batch) -> list[Problem]:
-    """One warning for each row, role and code. A text that occurs again, such as a label, is looked at once."""
-    places: dict[str, list[int]] = {}
-    for place, text in enumerate(batch.texts):
-        places.setdefault(text, []).append(place)
-    texts = list(places)
-    problems: dict[tuple[int, str, str], Problem] = {}
-    for number, found in _first_founds(texts, Screen(texts)):
-        for place in places[texts[number]]:
-            owner, role = batch.owners[place], batch.roles[place]
-            key = (owner, role, found.kind)
-            if key not in problems:
-                problems[key] = _problem(found, batch.lines[owner], role)
-    return [problems[key] for key in sorted(problems, key=lambda key: key[0])]
+    """As `Sensitive`, of one batch."""
+    texts = _Texts(batch)
+    return texts.problems(first_founds(texts.texts))
 
 
-def _first_founds(texts: Sequence[str], screen: Screen) -> Iterator[tuple[int, Found]]:
+def first_founds(texts: Sequence[str]) -> Founds:
     """(place, found): the first of each kind that each search finds in a text."""
+    screen = Screen(texts)
+    founds: Founds = []
     for finder in FINDERS:
         for place in map(int, np.flatnonzero(finder.gate(screen))):
             kinds: set[str] = set()
             for found in finder.find(texts[place]):
                 if found.kind not in kinds:
                     kinds.add(found.kind)
-                    yield place, found
+                    founds.append((place, found))
+    return founds
 
 
 def _problem(found: Found, line: int, role: str) -> Problem:

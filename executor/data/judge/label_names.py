@@ -6,6 +6,8 @@ import re
 from array import array
 from collections import Counter
 
+import numpy as np
+
 from executor.data import labels
 from executor.data.batch import Batch
 from executor.data.judge.held import percent, snippet
@@ -62,7 +64,7 @@ class LabelNames:
         mostly = self._labels(counts)
         if not mostly:
             return []
-        spellings = labels.spellings(text for text, n in mostly.items() for _ in range(n))
+        spellings = labels.spellings(mostly)
         unified: Counter[str] = Counter()
         for label, n in mostly.items():
             unified[spellings.get(label, label)] += n
@@ -117,9 +119,10 @@ class LabelNames:
         replies = list(self._numbers)
         total, n = known.total(), len(self._codes)
         share = percent(min(total, n), n)
-        for code, line in zip(self._codes, self._lines, strict=True):
-            label = replies[code]
-            better = self.better.get(label) or self.better.get(label.strip())
+        codes = [code for code, label in enumerate(replies) if label in alien or self._better_than(label)]
+        for place in np.flatnonzero(np.isin(np.frombuffer(self._codes, np.intc), codes)).tolist():
+            label, line = replies[self._codes[place]], self._lines[place]
+            better = self._better_than(label)
             if better:
                 message = f'"{snippet(label)}" looks like another spelling of "{snippet(better)}"'
                 found.append(warning("label_variant", message, "Use one spelling.", line, "assistant"))
@@ -128,6 +131,9 @@ class LabelNames:
                 message = f"the answer{shown} {alien[label]}; {share} of the {n} answers are one of {len(known)} labels"
                 found.append(warning("off_format", message, "Answer with the label only.", line, "assistant"))
         return found
+
+    def _better_than(self, label: str) -> str | None:
+        return self.better.get(label) or self.better.get(label.strip())
 
 
 def _kept(reply: str) -> str:
