@@ -10,7 +10,7 @@ import secrets
 import signal
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,8 @@ def replacing_all(paths: Sequence[Path]) -> Iterator[list[Path]]:
     finally:
         with uninterrupted():
             for temporary in temporaries:
-                temporary.unlink(missing_ok=True)
+                with suppress(OSError):  # it never came to be; what went wrong is told already
+                    temporary.unlink()
 
 
 @contextmanager
