@@ -102,7 +102,7 @@ def card(rng: random.Random) -> str:
 
 
 def iban(rng: random.Random) -> str:
-    country, form = rng.choice((("DE", "#" * 18), ("GB", "BARC" + "#" * 14), ("AT", "#" * 16), ("PL", "#" * 24)))
+    country, form = rng.choice((("DE", "#" * 18), ("GB", "BARC" + "#" * 14), ("AT", "#" * 16), ("PL", "#" * 24), ("ES", "#" * 20)))
     body = digits(rng, form)
     number = int("".join(str(int(each, 36)) for each in body + country + "00"))
     whole = f"{country}{98 - number % 97:02d}{body}"
@@ -265,6 +265,8 @@ def test_harmless_numbers_and_phrases_raise_nothing() -> None:
         ("IPs: 203.0.113.7 and 8.8.8.8", ["203.0.113.7"]),
         ("Regards,\nThe Support Team", []),
         ("My name is Jane Roe and I live at 12 Oak Drive", ["Jane Roe", "12 Oak Drive"]),
+        ("It is lost. Name: Jane Roe; city: Rome", ["Jane Roe"]),
+        ("Wrong file name: Quarterly Report", []),
         ("Einstein was born on March 14, 1879", []),
         ("postgres://u:hunter22@db.example.com/x", []),
     ],

@@ -107,7 +107,7 @@ _FULL = rf"{_NAME}(?: [A-Z]\.)?(?: (?:van|von|de|der|da|di|bin|al|la))?(?: {_LAS
 _NAMED = re.compile(
     r"\b(?i:my (?:full )?name is|my name[’']s|mein name ist|ich heiße|je m[’']appelle|mon nom est|me llamo"
     rf"|mi nombre es)\s+(?P<value>{_FULL})\b"
-    r"|(?:^|\n)[ \t>*-]*(?i:(?:full |customer |patient |client |employee )?name)\s?:[ \t*]*"
+    r"|(?:^|[\n.!?,;(])[ \t>*-]*(?i:(?:full |customer |patient |client |employee )?name)\s?:[ \t*]*"
     rf"(?P<form>{_FULL})(?=[ \t]*(?:$|[\n,;|]))"
 )
 _GREETED = re.compile(

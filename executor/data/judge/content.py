@@ -174,6 +174,7 @@ def _suspects(texts: Texts) -> Mask:
     # one of them is the end mark that the screen puts behind every text
     mask |= (screen.lengths <= leftovers.LONGEST_BLANK) | (screen.count(leftovers.CONTROL) > 1)
     bracketed = np.flatnonzero(screen.brackets)
+    mask |= (screen.lengths <= leftovers.LONGEST_FIELD) & (screen.brackets > 0)
     if len(bracketed):
         mask[bracketed] |= Screen([texts.texts[place] for place in bracketed]).holding_folded(*leftovers.BRACKET_HINTS)
     if not screen.is_ascii:

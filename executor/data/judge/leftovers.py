@@ -21,7 +21,8 @@ _PLACEHOLDER = re.compile(
     rf"|(?<![\w)\]])\[{_FIELDS}\](?![(:\[\w])"
     r"|<(?:insert|your|placeholder|enter|fill in)[ _-][^<>\n]{0,80}>|<placeholder>"
     rf"|(?<![\w$\\{{'\"f]){{{_FIELDS}\}}(?!\}})"
-    r"|\blorem ipsum\b",
+    r"|\blorem ipsum\b"
+    r"|\A\s*\{[a-z][a-z_]{0,27}\}\s*\Z",
     re.IGNORECASE,
 )
 BRACKET_HINTS = (
@@ -30,6 +31,8 @@ BRACKET_HINTS = (
     *("position]", "title]", "location]", "city]", "link]", "url]", "link}", "url}"),
 )
 """one of these, in lower case, stands in every text with a leftover in brackets that is written in ASCII"""
+LONGEST_FIELD = 32
+"""characters of a text that is a field and nothing else, such as {text}"""
 OTHER_HINTS = ("&", "##", "TODO:", "TODO)", "TODO]", "TBD", "FIXME", "orem ipsum", "OREM IPSUM")
 """and one of these in any other"""
 _TODO = re.compile(r"(?:^|[\s(\[*#])(?:(?:TODO|FIXME|TBD)[:)\]]|(?:TBD|FIXME)\s*$)", re.MULTILINE)
