@@ -102,7 +102,8 @@ def card(rng: random.Random) -> str:
 
 
 def iban(rng: random.Random) -> str:
-    country, form = rng.choice((("DE", "#" * 18), ("GB", "BARC" + "#" * 14), ("AT", "#" * 16), ("PL", "#" * 24), ("ES", "#" * 20)))
+    forms = {"DE": "#" * 18, "GB": "BARC" + "#" * 14, "AT": "#" * 16, "PL": "#" * 24, "ES": "#" * 20}
+    country, form = rng.choice(tuple(forms.items()))
     body = digits(rng, form)
     number = int("".join(str(int(each, 36)) for each in body + country + "00"))
     whole = f"{country}{98 - number % 97:02d}{body}"
