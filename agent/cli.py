@@ -24,6 +24,7 @@ runs_app = typer.Typer(invoke_without_command=True, help="What was tried and wha
 app.add_typer(cli_data.app, name="data")
 app.add_typer(runs_app, name="runs")
 
+METHODS = ("auto", "lora", "qlora", "dora", "full")
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Newest = Annotated[str | None, typer.Argument(help="A run; the newest if not given.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Approve what would ask first.")]
@@ -138,14 +139,14 @@ def compare(
 def plan(
     data: str,
     base_model: BaseModel = None,
-    method: Annotated[str, typer.Option(help="auto or lora")] = "auto",
+    method: Annotated[str, typer.Option(help="auto, lora, qlora, dora or full")] = "auto",
     out: Annotated[Path | None, typer.Option(help="Where to write the spec.")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Replace an existing file.")] = False,
     json: Json = False,
 ) -> None:
     """Every training parameter with its reason; memory and time before spending."""
     known_method(method)
-    more = {"out": str(out) if out else None, "overwrite": yes}
+    more = {"out": str(out) if out else None, "overwrite": yes, "method": method}
     raise typer.Exit(emit_result(call("plan", data=data, base_model=base_model, **more), json))
 
 
@@ -154,13 +155,13 @@ def train(
     data: Annotated[str | None, typer.Argument(help="A data file, or a spec.yaml.")] = None,
     resume: Annotated[str | None, typer.Option(help="Go on with this run.")] = None,
     base_model: BaseModel = None,
-    method: Annotated[str, typer.Option(help="auto or lora")] = "auto",
+    method: Annotated[str, typer.Option(help="auto, lora, qlora, dora or full")] = "auto",
     detach: Annotated[bool, typer.Option(help="Return once the run has started.")] = False,
     json: Json = False,
 ) -> None:
     """Train in a process of its own; waits for the end unless --detach."""
     known_method(method)
-    started = call("train", data=data, resume=resume, base_model=base_model)
+    started = call("train", data=data, resume=resume, base_model=base_model, method=method)
     if detach:
         value = {"run": started.run, "status": started.status, "metrics": None}
         emit(value, json, started.text)
@@ -169,8 +170,8 @@ def train(
 
 
 def known_method(method: str) -> None:
-    if method not in ("auto", "lora"):
-        raise UsageError(f'Unknown method "{method}"', "--method", "This version trains LoRA: auto or lora.")
+    if method not in METHODS:
+        raise UsageError(f'Unknown method "{method}"', "--method", f"Choose one of {', '.join(METHODS)}.")
 
 
 @app.command()

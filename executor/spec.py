@@ -14,6 +14,8 @@ from executor.files import write_text
 NAME = r"^[A-Za-z0-9_][\w. -]*(/[A-Za-z0-9_][\w.-]*)?$"
 """names reach paths and commands, and a spec may come from elsewhere: no `..`, no leading dot, no option"""
 Stage = Literal["prepare_model", "baselines", "decide", "train", "evaluate", "report"]
+Method = Literal["lora", "qlora", "dora", "full"]
+METHODS: tuple[Method, ...] = ("lora", "qlora", "dora", "full")
 RunKind = Literal["go", "compare", "train", "evaluate"]
 System = Literal["zero_shot", "prompt", "few_shot", "fine_tuned"]
 STAGES: dict[str, tuple[Stage, ...]] = {
@@ -78,19 +80,27 @@ class DataSpec(Part):
 
 
 class LoraSpec(Part):
+    """What `lora`, `qlora` and `dora` train; `full` does not look at it."""
+
     r: int = Field(default=16, ge=1, le=1024)
     alpha: int = Field(default=32, ge=1)
     dropout: float = Field(default=0.0, ge=0, lt=1)
     target_modules: Literal["all-linear"] | tuple[str, ...] = "all-linear"
+    rslora: bool = False
+    """scale updates by alpha / sqrt(r) instead of alpha / r, so that high ranks do not learn more slowly"""
 
 
 class TrainSpec(Part):
-    method: Literal["lora"] = "lora"
+    method: Method = "lora"
+    """`lora`; `qlora`: the same on a base in 4 bits (NF4); `dora`: length and direction apart; `full`: every weight"""
     learning_rate: float = Field(default=2e-4, gt=0)
     epochs: float = Field(default=3, gt=0)
     steps: int = Field(ge=1)
     """optimiser steps, fixed before the first one"""
     batch_size: int = Field(default=8, ge=1)
+    """rows of an optimiser step"""
+    micro_batch: int | None = Field(default=None, ge=1)
+    """rows computed at once; None: the whole batch, halved where memory runs out; the step stays the same"""
     warmup_share: float = Field(default=0.05, ge=0, lt=1)
     """share of the steps with a rising learning rate; cosine decay to zero after it"""
     weight_decay: float = Field(default=0.0, ge=0)
@@ -101,7 +111,7 @@ class TrainSpec(Part):
     threads: int = Field(default=2, ge=1)
     """CPU threads; part of the spec because sums depend on it in the last bit"""
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
-    """of the frozen base; the adapter trains in float32"""
+    """of the matrix products and the frozen base; what is trained is kept in float32"""
     share_prefix: bool = True
     """compute a prompt prefix common to the batch once (exact)"""
     replay: int = Field(default=0, ge=0)
@@ -117,7 +127,7 @@ class EvaluateSpec(Part):
     systems: tuple[System, ...] = ("zero_shot", "few_shot")
     """baselines, cheapest first"""
     adapter: str | None = None
-    """an adapter folder to evaluate instead of this run's own, absolute"""
+    """an adapter (or fully trained model) folder to evaluate instead of this run's own, absolute"""
     target: float | None = Field(default=None, gt=0, le=1)
     """the task accuracy the user needs"""
     shots: int = Field(default=8, ge=1)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import gc
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -24,13 +25,13 @@ from executor.evaluate.statistics import compare, interval
 from executor.evaluate.verdict import Scores, after_training, best_system, decide, verdict
 from executor.files import read_json, read_jsonl, sha256_rows, write_json, write_jsonl
 from executor.hardware import environment
-from executor.prepare_model import prepare_model
+from executor.prepare_model import in_four_bits, prepare_model
 from executor.run_folder import RunFolder
 from executor.spec import RunSpec, Stage
 from executor.template import ChatTemplate
 from executor.train.encode import encode_all
 from executor.train.loop import train
-from executor.train.model import add_lora, load_adapter, load_base, save_adapter
+from executor.train.model import load_adapter, load_base, save_adapter, save_model, to_train
 from executor.train.replay import replay_rows
 
 SUITE_TOKENS = 32
@@ -116,29 +117,55 @@ def decide_stage(job: Job) -> dict[str, Any]:
 
 
 def train_stage(job: Job) -> dict[str, Any]:
-    base = job.load_base()
     replayed = job.run.data / "replay.jsonl"
     if job.spec.train.replay and not replayed.exists():
         size = job.spec.evaluate.batch_size
-        rows = replay_rows(base, job.template, job.spec.train.replay, size, job.guard)
+        rows = replay_rows(job.load_base(), job.template, job.spec.train.replay, size, job.guard)
         write_jsonl(replayed, rows)
-    model = add_lora(base, job.spec.lora, job.spec.train.seed)
+    full = job.spec.train.method == "full"
+    folder = in_four_bits(job.base_folder, job.say) if job.spec.train.method == "qlora" else job.base_folder
+    model = to_train(folder, job.spec)
     metrics = train(model, job.run, job.spec, job.template, job.report, job.stop)
-    built = job.run.path / ".adapter"
+    target = job.run.model if full else job.run.adapter
+    built = job.run.path / f".{target.name}"
     shutil.rmtree(built, ignore_errors=True)
-    save_adapter(model, job.base_folder, built)
-    shutil.rmtree(job.run.adapter, ignore_errors=True)
-    built.rename(job.run.adapter)
+    if full:
+        save_model(model, folder, built, job.spec.train.dtype)
+    else:
+        save_adapter(model, folder, built)
+    shutil.rmtree(target, ignore_errors=True)
+    built.rename(target)
     del model
     gc.collect()
     return {"metrics": metrics}
 
 
+def load_tuned(job: Job) -> Any:
+    """The tuned model from disk, as anyone would load it: an adapter on the base it names, or a whole model."""
+    full = job.spec.train.method == "full"
+    folder = Path(job.spec.evaluate.adapter or (job.run.model if full else job.run.adapter))
+    if full:
+        return load_base(folder, job.spec.train.dtype)
+    if job.spec.train.method == "qlora":
+        base = in_four_bits(job.base_folder, job.say)
+        return load_adapter(load_base(base, job.spec.train.dtype), folder)
+    return load_adapter(job.load_base(), folder)
+
+
+@contextmanager
+def untuned(job: Job, model: Any) -> Iterator[Any]:
+    """The base model beside the tuned one; where the adapter's base is the base itself, it is switched off instead."""
+    if job.spec.train.method in ("lora", "dora"):
+        with model.disable_adapter():
+            yield model
+    else:
+        yield job.load_base()
+
+
 def evaluate(job: Job) -> dict[str, Any]:
     """The tuned model, loaded from disk as anyone would, on the same rows; then the regression suites."""
-    adapter = Path(job.spec.evaluate.adapter) if job.spec.evaluate.adapter else job.run.adapter
     check_seal(job.run)
-    model = load_adapter(job.load_base(), adapter)
+    model = load_tuned(job)
     if not job.run.outputs("fine_tuned").exists():
         answer_rows(job, model, "fine_tuned")
     base_scores = (job.run.summary("baselines") or {}).get("scores", {})
@@ -209,24 +236,23 @@ def scores_of(job: Job, system: str) -> dict[str, Any]:
 
 
 def run_suites(job: Job, model: Any) -> dict[str, Any]:
-    """Each bundled suite with the adapter off and on; the prompts carry no task instructions."""
-    results = {}
-    for name in job.spec.evaluate.suites:
-        items = suites.load(name).items
-        prompts = [job.template.prompt_ids([{"role": "user", "content": item.prompt}]) for item in items]
+    """Each bundled suite before and after the tuning; the prompts carry no task instructions."""
+    with untuned(job, model) as base:
+        before = {name: suite_passes(job, base, name) for name in job.spec.evaluate.suites}
+    after = {name: suite_passes(job, model, name) for name in job.spec.evaluate.suites}
+    return {name: change(before[name], after[name], job.spec.evaluate.regression_margin) for name in before}
 
-        def passed(prompts: list[list[int]] = prompts, items: Any = items, label: str = name) -> list[float]:
-            size = job.spec.evaluate.batch_size
-            answers = generate(
-                model, prompts, job.template.end_ids, SUITE_TOKENS, size, lambda n: job.guard(n, len(items), label)
-            )
-            texts = [job.template.tokenizer.decode(list(a.ids)) for a in answers]
-            return [float(suites.passes(item, text)) for item, text in zip(items, texts, strict=True)]
 
-        with model.disable_adapter():
-            before = passed()
-        results[name] = change(before, passed(), job.spec.evaluate.regression_margin)
-    return results
+def suite_passes(job: Job, model: Any, name: str) -> list[float]:
+    """1.0 for each item of a suite whose answer passes, else 0.0."""
+    items = suites.load(name).items
+    prompts = [job.template.prompt_ids([{"role": "user", "content": item.prompt}]) for item in items]
+    size = job.spec.evaluate.batch_size
+    answers = generate(
+        model, prompts, job.template.end_ids, SUITE_TOKENS, size, lambda n: job.guard(n, len(items), name)
+    )
+    texts = [job.template.tokenizer.decode(list(a.ids)) for a in answers]
+    return [float(suites.passes(item, text)) for item, text in zip(items, texts, strict=True)]
 
 
 def leaked_rows(job: Job) -> int:

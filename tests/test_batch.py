@@ -12,12 +12,12 @@ from conftest import chat_rows
 from hypothesis import given
 from hypothesis import strategies as st
 
-from executor.spec import LoraSpec, steps_per_epoch
+from executor.spec import LoraSpec, TrainSpec, steps_per_epoch
 from executor.template import ChatTemplate
 from executor.train.batch import IGNORE, Batch, batch_rows, common_prefix, make_batch, pad
 from executor.train.encode import Example, encode_all
-from executor.train.loop import batch_loss
 from executor.train.model import add_lora, trainable
+from executor.train.step import batch_loss
 
 IDS = st.lists(st.integers(0, 3), min_size=2, max_size=40)
 
@@ -32,7 +32,7 @@ def both_layouts(rows: list[Example]) -> tuple[Batch, Batch]:
 
 
 def loss_and_gradients(model: Any, batch: Batch) -> tuple[float, int, list[torch.Tensor]]:
-    total, count = batch_loss(model, batch)
+    total, count = batch_loss(model, batch, TrainSpec(steps=1))
     gradients = torch.autograd.grad(total, trainable(model))
     return total.item(), count, list(gradients)
 

@@ -12,7 +12,7 @@ from conftest import Answer
 from pydantic import ValidationError
 
 from executor.errors import UsageError, UserError
-from executor.estimate import GIB, Rates, Shape, adapter_parameters, estimate, shape_of
+from executor.estimate import GIB, Lengths, Rates, Shape, adapter_parameters, estimate, shape_of
 from executor.hardware import Hardware
 from executor.run_folder import RunFolder, all_runs
 from executor.spec import (
@@ -83,7 +83,7 @@ def test_an_unknown_key_is_an_error_with_the_nearest_known_one(path: str, value:
         ("train.learning_rate", "fast"),
         ("train.steps", 0),
         ("train.dtype", "float16"),
-        ("train.method", "full"),
+        ("train.method", "galore"),
         ("lora.r", 0),
         ("lora.dropout", 1.0),
         ("lora.target_modules", "some-linear"),
@@ -162,7 +162,7 @@ def test_a_plan_gives_each_parameter_a_reason_and_a_source(table: Path, tiny_mod
     assert {"train.learning_rate", "train.epochs", "lora.r"} <= plan["reasons"].keys()
     assert all(reason["reason"] and reason["source"] for reason in plan["reasons"].values())
     estimate = plan["estimate"]
-    assert estimate.keys() == {"memory_bytes", "seconds", "cost_usd", "hosting_usd_month", "fits", "device"}
+    assert estimate.keys() == {"memory_bytes", "seconds", "cost_usd", "hosting_usd_month", "fits", "device", "basis"}
     for figure in (estimate["memory_bytes"], estimate["seconds"]):
         assert 0 <= figure["low"] <= figure["expected"] <= figure["high"]
     assert estimate["memory_bytes"]["low"] > 0
@@ -235,9 +235,13 @@ def test_what_is_no_duration_is_wrong_usage(written: str) -> None:
 
 def predicted(shape: Shape, rows: int = 100, memory: int = 64 * GIB, **train: Any) -> dict[str, Any]:
     machine = Hardware(device="cpu", name="a machine", cores=2, memory=memory, bfloat16=True)
-    rates = Rates(flops_per_core=1e11, process_bytes=5e8, low=0.5, high=2.0, source="made up for this test")
+    source = "made up for this test"
+    rates = Rates(
+        flops_per_core=1e11, layer_seconds=0.01, method=1, process_bytes=5e8, low=0.5, high=2.0, source=source
+    )
     settings = TrainSpec(**({"steps": 100} | train))
-    return estimate(shape, LoraSpec(), settings, tokens_per_row=100, rows=rows, device=machine, rates=rates)
+    lengths = Lengths(mean=100, shared=20)
+    return estimate(shape, LoraSpec(), settings, lengths, rows=rows, device=machine, rates=rates)
 
 
 def test_the_shape_is_read_from_the_model_and_its_adapter_counted(tiny_model: Path, tmp_path: Path, model: Any) -> None:

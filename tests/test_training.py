@@ -112,7 +112,8 @@ def test_a_stopped_training_goes_on_bit_for_bit(stops: tuple[int, ...], new_run:
     assert digest(stopped.adapter) == digest(undisturbed.adapter)
     for key in ("train_loss", "eval_loss", "steps", "tokens"):
         assert end[key] == whole[key]
-    lines = [[{**line, "seconds": 0} for line in read_jsonl(run.metrics_file)] for run in (stopped, undisturbed)]
+    clocks = {"seconds": 0, "tokens_per_second": 0, "memory_bytes": 0, "remaining_seconds": 0}
+    lines = [[{**line, **clocks} for line in read_jsonl(run.metrics_file)] for run in (stopped, undisturbed)]
     assert lines[0] == lines[1]
 
 
@@ -164,7 +165,7 @@ def test_a_diverged_training_fails_and_saves_no_adapter(steps: int, rate: float,
 def test_a_loss_that_is_no_number_ends_the_training(
     new_run: NewRun, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("executor.train.loop.optimizer_step", lambda *_: (math.nan, 1.0))
+    monkeypatch.setattr("executor.train.step.optimizer_step", lambda *_: (math.nan, 1.0))
     with pytest.raises(DivergedError, match="Step 1"):
         train_here(new_run(), tiny_model)
 

@@ -93,15 +93,17 @@ def planned_text(planned: Planned) -> str:
     lines = [f"{rows} of {Path(spec.data.path).name}, base model {spec.model.name}."]
     train = spec.train
     lines.append(
-        f"LoRA r={spec.lora.r}, alpha={spec.lora.alpha}, learning rate {train.learning_rate:g}, "
+        f"{method_text(spec)}, learning rate {train.learning_rate:g}, "
         f"{train.steps} steps of {train.batch_size} rows ({train.epochs:g} epochs)."
     )
     if spec.estimate:
         seconds, memory = spec.estimate["seconds"], spec.estimate["memory_bytes"]
+        known = spec.estimate.get("basis") or ""
+        basis = f"as run {known} measured" if "-train-" in known or "-go-" in known else "estimated"
         lines.append(
             f"Training takes about {duration(seconds['expected'])} ({duration(seconds['low'])} to "
             f"{duration(seconds['high'])}) and {memory['expected'] / 2**30:.1f} GiB on {spec.estimate['device']} "
-            "(estimated); it costs nothing but this machine's time."
+            f"({basis}); it costs nothing but this machine's time."
         )
     if sealed := sealed_as_test(data.source["sha256"]):
         lines.append(
@@ -109,6 +111,13 @@ def planned_text(planned: Planned) -> str:
             "measured with them; its verdict there will be `do_not_ship`."
         )
     return "\n\n".join(lines)
+
+
+def method_text(spec: RunSpec) -> str:
+    if spec.train.method == "full":
+        return "Full training of every weight"
+    name = {"lora": "LoRA", "qlora": "QLoRA (base in 4 bits)", "dora": "DoRA"}[spec.train.method]
+    return f"{'rank-stabilised ' if spec.lora.rslora else ''}{name} r={spec.lora.r}, alpha={spec.lora.alpha}"
 
 
 def sealed_as_test(sha256: str) -> str | None:
@@ -150,24 +159,25 @@ class TrainArgs(Args):
     resume: str | None = None
     """a run to go on with, instead of data"""
     base_model: str | None = None
-    method: Literal["auto", "lora"] = "auto"
-    """how to train; auto is LoRA"""
+    method: Literal["auto", "lora", "qlora", "dora", "full"] = "auto"
+    """how to train; auto is LoRA, or QLoRA where only that fits in memory"""
 
 
 def run_train(args: TrainArgs) -> JobResult:
     if args.resume:
-        if args.base_model or args.data:
-            raise UsageError("A run goes on with its own data and model", "--resume", "Name only the run.")
+        if args.base_model or args.data or args.method != "auto":
+            raise UsageError("A run goes on with its own data, model and method", "--resume", "Name only the run.")
         return resume(find_run(args.resume))
     if not args.data:
         raise UsageError("Nothing to train on", "finetune train", "Name a data file, a spec.yaml, or --resume RUN.")
     path = Path(args.data).expanduser()
     if path.suffix.lower() in (".yaml", ".yml"):
-        if args.base_model:
-            raise UsageError("The spec names the base model", "--base-model", "Change model in the spec itself.")
+        if args.base_model or args.method != "auto":
+            raise UsageError("The spec names base model and method", str(path), "Change them in the spec itself.")
         run = from_spec(path)
         return launched(start(run), run.spec(), f"Training again from {path}.")
-    planned = plan_job("train", Wish(data=path, base_model=args.base_model), TRAIN_RATIOS)
+    method = None if args.method == "auto" else args.method
+    planned = plan_job("train", Wish(data=path, base_model=args.base_model, method=method), TRAIN_RATIOS)
     return launched(start(planned.create()), planned.spec, planned_text(planned))
 
 
@@ -220,14 +230,15 @@ class EvaluateArgs(Args):
 def run_evaluate(args: EvaluateArgs) -> JobResult:
     """Base and tuned on the rows of a file, under the system message that the run was trained with."""
     trained = find_run(args.run)
-    if not (trained.adapter / "adapter_config.json").exists():
+    spec = trained.spec()
+    tuned = trained.model if spec.train.method == "full" else trained.adapter
+    if not tuned.is_dir():
         fix = f"Finish the training: `finetune train --resume {trained.name}`."
         raise UserError(f"{trained.name} has no adapter", str(trained.path), fix)
-    spec = trained.spec()
     train_rows = trained.rows("train")
     rows = rows_to_test(Path(args.data).expanduser(), train_rows, spec.data.mapping)
     target = args.target if args.target is not None else spec.evaluate.target
-    evaluate = spec.evaluate.model_copy(update={"adapter": str(trained.adapter), "target": target})
+    evaluate = spec.evaluate.model_copy(update={"adapter": str(tuned), "target": target})
     data = spec.data.model_copy(update={"test": str(Path(args.data).absolute())})
     spec = spec.model_copy(
         update={"kind": "evaluate", "stages": STAGES["evaluate"], "evaluate": evaluate, "data": data, "estimate": None}
@@ -244,6 +255,8 @@ class PlanArgs(DataArgs):
     """where to write the spec"""
     overwrite: bool = False
     """replace an existing file"""
+    method: Literal["auto", "lora", "qlora", "dora", "full"] = "auto"
+    """how to train; auto is LoRA, or QLoRA where only that fits in memory"""
 
 
 class PlanResult(Result):
@@ -258,7 +271,9 @@ class PlanResult(Result):
 
 
 def run_plan(args: PlanArgs) -> PlanResult:
-    wish = Wish(data=Path(args.data).expanduser(), base_model=args.base_model, task=args.task, mapping=args.mapping)
+    method = None if args.method == "auto" else args.method
+    path = Path(args.data).expanduser()
+    wish = Wish(path, base_model=args.base_model, task=args.task, mapping=args.mapping, method=method)
     planned = plan_job("train", wish, TRAIN_RATIOS)
     if args.out:
         out = Path(args.out).expanduser()
@@ -280,9 +295,9 @@ GO = Tool(
 )  # fmt: skip
 TRAIN = Tool(
     name="train",
-    description="Train a LoRA on a data file or a spec.yaml, or resume a run, without baselines. Returns at once.",
+    description="Train (LoRA, QLoRA, DoRA, full) on a data file or a spec, or resume a run. Returns at once.",
     args=TrainArgs, result=JobResult, run=run_train, asks_first=True,
-    command="finetune train {data} --resume {resume} --base-model {base_model}",
+    command="finetune train {data} --resume {resume} --base-model {base_model} --method {method}",
 )  # fmt: skip
 COMPARE = Tool(
     name="compare",
@@ -300,5 +315,5 @@ PLAN = Tool(
     name="plan",
     description="Every training parameter for a data file with its reason and source, and time and memory in advance.",
     args=PlanArgs, result=PlanResult, run=run_plan,
-    command="finetune plan {data} --base-model {base_model} --out {out}",
+    command="finetune plan {data} --base-model {base_model} --method {method} --out {out}",
 )  # fmt: skip

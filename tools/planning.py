@@ -9,15 +9,17 @@ from typing import Any
 
 from executor.data.prepare import Prepared, prepare
 from executor.errors import UsageError, UserError
-from executor.estimate import Rates, Shape, estimate, shape_of
+from executor.estimate import Lengths, Rates, Shape, estimate, shape_of
+from executor.files import read_json
 from executor.hardware import hardware
 from executor.model_cache import prepared_folder
-from executor.run_folder import RunFolder, create_run
+from executor.run_folder import RunFolder, all_runs, create_run
 from executor.spec import (
     STAGES,
     DataSpec,
     EvaluateSpec,
     LoraSpec,
+    Method,
     ModelSpec,
     Reason,
     RunKind,
@@ -33,6 +35,8 @@ from tools.base_model import resolve_model
 CHARACTERS_PER_TOKEN = 3.6
 """assumed where the model's tokenizer is not on this disk yet"""
 SAMPLE = 200
+ALIKE = 0.2
+"""relative difference in length up to which rows count as alike; and the range of a prediction from a measured run"""
 UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
@@ -49,6 +53,7 @@ class Wish:
     target: float | None = None
     mapping: dict[str, str] | None = None
     seed: int = 0
+    method: Method | None = None
 
 
 @dataclass(frozen=True)
@@ -67,14 +72,14 @@ def plan_job(kind: RunKind, wish: Wish, ratios: tuple[float, float, float] = (0.
     prompt = read_prompt(wish.prompt) if wish.prompt else None
     model = resolve_model(wish.base_model)
     data = prepare(wish.data, test=wish.test, task=wish.task, mapping=wish.mapping, seed=wish.seed, ratios=ratios)
-    lora, train, reasons = training(kind, model, data, limit)
+    lora, train, reasons = training(kind, model, data, limit, wish.method)
     predicted = predict(model, data, lora, train)
     if limit and predicted is None:
         fix = "Leave --budget out, or train once: the model's shape is read when it is on this disk."
         raise UserError(f"The time for {model.name} cannot be predicted yet", "--budget", fix)
     if kind != "compare" and predicted and not predicted["fits"]:
         need = predicted["memory_bytes"]["expected"] / 2**30
-        fix = "Choose a smaller base model (`finetune models --memory ...`)."
+        fix = what_fits(model, data, lora, train)
         raise UserError(f"{model.name} needs about {need:.1f} GiB to train", predicted["device"], fix)
     systems: tuple[System, ...] = ("zero_shot", "prompt", "few_shot") if prompt else ("zero_shot", "few_shot")
     spec = RunSpec(
@@ -101,6 +106,32 @@ def plan_job(kind: RunKind, wish: Wish, ratios: tuple[float, float, float] = (0.
     return Planned(data, spec)
 
 
+def what_fits(model: ModelSpec, data: Prepared, lora: LoraSpec, train: TrainSpec) -> str:
+    """What would fit instead of this training."""
+    small = train.model_copy(update={"micro_batch": 1})
+    quantised = small.model_copy(update={"method": "qlora"})
+    for other, words in ((small, "Set train.micro_batch: 1 in the spec"), (quantised, "Train with --method qlora")):
+        if (predict(model, data, lora, other) or {}).get("fits"):
+            return f"{words}, which fits."
+    return "Choose a smaller base model (`finetune models --memory ...`)."
+
+
+def method_that_fits(
+    model: ModelSpec, data: Prepared, lora: LoraSpec, train: TrainSpec, reasons: dict[str, Reason]
+) -> TrainSpec:
+    """LoRA, or QLoRA where only that fits."""
+    predicted = predict(model, data, lora, train)
+    if predicted is None or predicted["fits"]:
+        return train
+    quantised = train.model_copy(update={"method": "qlora"})
+    if not (predict(model, data, lora, quantised) or {}).get("fits"):
+        return train
+    need, have = predicted["memory_bytes"]["expected"] / 2**30, hardware().memory / 2**30
+    why = f"LoRA needs about {need:.1f} GiB of the {have:.1f} GiB here (estimated); the base in 4 bits fits."
+    reasons["train.method"] = Reason(reason=why, source=fact("defaults", "quantization").source[0])
+    return quantised
+
+
 def evaluation(systems: tuple[System, ...], target: float | None, data: Prepared) -> EvaluateSpec:
     rules = ("min_useful_gain", "prompt_share_of_target", "regression_margin")
     sources = {rule: fact("gates", rule).source[0] for rule in rules}
@@ -116,7 +147,7 @@ def evaluation(systems: tuple[System, ...], target: float | None, data: Prepared
 
 
 def training(
-    kind: RunKind, model: ModelSpec, data: Prepared, limit: float | None
+    kind: RunKind, model: ModelSpec, data: Prepared, limit: float | None, method: Method | None = None
 ) -> tuple[LoraSpec, TrainSpec, dict[str, Reason]]:
     """Parameters by model size and number of rows, from the dated defaults; `limit` is the budget in seconds."""
     rows, device = len(data.train), hardware()
@@ -129,6 +160,9 @@ def training(
         reasons[field] = Reason(reason=f"{known.reason or known.text}{other}", source=known.source[0])
         return known.value
 
+    chosen: Method = method or choose("train.method", "method")
+    if method:
+        reasons["train.method"] = Reason(reason="You named it.")
     small = (model.parameters or 10**12) < number("defaults", "small_model_parameters")
     steps_by_rows = [("epochs", 500), ("epochs_to_2000", 2000), ("epochs_above", 10**12)]
     epochs = choose("train.epochs", next(row for row, most in steps_by_rows if rows <= most))
@@ -140,8 +174,10 @@ def training(
         dropout=choose("lora.dropout", "dropout"),
         target_modules=choose("lora.target_modules", "target_modules"),
     )
+    rate = "learning_rate_full" if chosen == "full" else "learning_rate_small" if small else "learning_rate"
     train = TrainSpec(
-        learning_rate=choose("train.learning_rate", "learning_rate_small" if small else "learning_rate"),
+        method=chosen,
+        learning_rate=choose("train.learning_rate", rate),
         epochs=epochs,
         steps=epochs * steps_per_epoch(rows, replay, batch),
         batch_size=batch,
@@ -152,6 +188,8 @@ def training(
         threads=device.cores,
         dtype="bfloat16" if device.bfloat16 else "float32",
     )
+    if method is None:
+        train = method_that_fits(model, data, lora, train, reasons)
     predicted = predict(model, data, lora, train)
     if limit and predicted and predicted["seconds"]["expected"] > limit:
         share = limit / predicted["seconds"]["expected"]
@@ -171,12 +209,58 @@ def predict(model: ModelSpec, data: Prepared, lora: LoraSpec, train: TrainSpec) 
     row = "cpu_bf16" if device.device == "cpu" and device.bfloat16 else device.device
     rates = Rates(
         flops_per_core=number("defaults", f"rate.{row}"),
+        layer_seconds=number("defaults", f"rate.layer.{device.device}"),
+        method=number("defaults", f"rate.method.{train.method}"),
         process_bytes=number("defaults", "rate.process_bytes"),
         low=number("defaults", "rate.low"),
         high=number("defaults", "rate.high"),
         source=fact("defaults", f"rate.{row}").source[0],
     )
-    return estimate(shape, lora, train, tokens_per_row(folder, data), len(data.train), device, rates)
+    lengths = token_lengths(folder, data)
+    predicted = estimate(shape, lora, train, lengths, len(data.train), device, rates)
+    return calibrated(predicted, model, train, lengths.mean)
+
+
+def calibrated(predicted: dict[str, Any], model: ModelSpec, train: TrainSpec, tokens: float) -> dict[str, Any]:
+    """The prediction by the rate and memory of the newest finished run like it on this machine, if there is one.
+
+    Alike: the same model, method, number format, batch and threads, rows of about the same length.
+    """
+    for run in all_runs():
+        measured = like(run, model, train, tokens)
+        if measured is None:
+            continue
+        spread = {"low": 1 - ALIKE, "expected": 1.0, "high": 1 + ALIKE}
+        seconds = measured["seconds"] / measured["steps"] * train.steps
+        return predicted | {
+            "memory_bytes": {k: int(measured["peak_memory_bytes"] * f) for k, f in spread.items()},
+            "seconds": {k: round(seconds * f, 1) for k, f in spread.items()},
+            "basis": run.name,
+        }
+    return predicted
+
+
+def like(run: RunFolder, model: ModelSpec, train: TrainSpec, tokens: float) -> dict[str, Any] | None:
+    """The `metrics` of a run that is like what is planned."""
+    try:
+        metrics = (run.summary("train") or {}).get("metrics") or {}
+        if not metrics.get("seconds"):
+            return None
+        then, machine = run.spec(), read_json(run.path / "env.json")["hardware"]
+    except (OSError, ValueError, KeyError, UserError):
+        return None
+    same = ("method", "dtype", "batch_size", "micro_batch", "threads", "share_prefix")
+    seen = sum(line.get("step", 0) > 0 and "loss" in line for line in run.metrics())
+    rows = min(seen, metrics["steps"]) * then.train.batch_size
+    alike = (
+        then.model == model
+        and machine == hardware().model_dump()
+        and all(getattr(then.train, field) == getattr(train, field) for field in same)
+        and bool(then.train.replay) == bool(train.replay)
+        and rows > 0
+        and abs(metrics["tokens"] / rows / tokens - 1) < ALIKE
+    )
+    return metrics if alike else None
 
 
 def catalogue_shape(model: ModelSpec) -> Shape | None:
@@ -186,14 +270,16 @@ def catalogue_shape(model: ModelSpec) -> Shape | None:
     return Shape(**found) if found and None not in found.values() else None
 
 
-def tokens_per_row(folder: Path, data: Prepared) -> float:
-    """Mean tokens of a training row: counted where the tokenizer is at hand, else estimated from its characters."""
+def token_lengths(folder: Path, data: Prepared) -> Lengths:
+    """Of the training rows: counted where the tokenizer is at hand, else estimated from their characters."""
     sample = data.train[:SAMPLE]
-    if (folder / "tokenizer.json").exists():
-        template = ChatTemplate(folder)
-        return sum(template.count(row["messages"]) for row in sample) / len(sample)
-    characters = sum(len(str(m["content"])) for row in sample for m in row["messages"])
-    return characters / CHARACTERS_PER_TOKEN / len(sample)
+    if not (folder / "tokenizer.json").exists():
+        characters = sum(len(str(m["content"])) for row in sample for m in row["messages"])
+        return Lengths(mean=characters / CHARACTERS_PER_TOKEN / len(sample))
+    template = ChatTemplate(folder)
+    ids = [template.encode(template.render(row["messages"])) for row in sample]
+    shared = next((i for i, column in enumerate(zip(*ids, strict=False)) if len(set(column)) > 1), 0)
+    return Lengths(mean=sum(map(len, ids)) / len(ids), shared=shared)
 
 
 def seconds_of(budget: str) -> float:

@@ -1,7 +1,8 @@
 """Batches: padded, or with the prompt prefix they share computed once.
 
 With a shared prefix the batch is one sequence `prefix suffix_1 ... suffix_n`: positions restart after the prefix
-and a block mask lets every suffix see the prefix and itself only. Loss and gradients equal the padded batch's.
+and every suffix sees the prefix and itself only, by a block mask or by computing those blocks alone. Loss and gradients
+equal the padded batch's.
 """
 
 from __future__ import annotations
@@ -13,12 +14,17 @@ from dataclasses import dataclass
 import torch
 
 from executor.spec import steps_per_epoch
+from executor.train.attention import Layout
 from executor.train.encode import Example
 
 IGNORE = -100
 MIN_PREFIX = 16
 MAX_FLAT = 4096
 """tokens; the block mask is quadratic, so longer batches are padded instead"""
+
+
+MAX_BLOCKS = 1 << 21
+"""attention weights of one head held at once; beyond it, attention that never holds them is used"""
 
 
 @dataclass(frozen=True)
@@ -29,6 +35,8 @@ class Batch:
     targets: torch.Tensor
     tokens: int
     """real tokens of the examples as given, padding never, the shared prefix once for each example"""
+    layout: Layout | None = None
+    """where the examples lie in one sequence behind their prefix; the model's attention then needs no mask"""
 
 
 def common_prefix(sequences: Sequence[Sequence[int]]) -> int:
@@ -38,14 +46,27 @@ def common_prefix(sequences: Sequence[Sequence[int]]) -> int:
     return next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
 
 
-def make_batch(examples: Sequence[Example], share_prefix: bool, dtype: torch.dtype) -> Batch:
-    """The cheaper exact layout of these examples; every prompt keeps at least one token of its own."""
+def make_batch(examples: Sequence[Example], share_prefix: bool, dtype: torch.dtype, blocks: bool = False) -> Batch:
+    """The cheapest exact layout of these examples; every prompt keeps at least one token of its own.
+
+    `blocks`: the model's attention computes by blocks (`executor.train.attention`), so a batch without a prefix can
+    be one sequence too, and needs no mask.
+    """
     prefix = min(common_prefix([e.ids for e in examples]), min(e.prompt_length for e in examples) - 1)
+    prefix = prefix if prefix >= MIN_PREFIX and len(examples) > 1 else 0
     flat = prefix + sum(len(e.ids) - prefix for e in examples)
     padded = len(examples) * max(len(e.ids) for e in examples)
-    if share_prefix and len(examples) > 1 and prefix >= MIN_PREFIX and flat <= MAX_FLAT and flat < 0.9 * padded:
+    if share_prefix and blocks and block_weights(examples, prefix) <= MAX_BLOCKS:
+        return shared(examples, prefix, dtype, blocks)
+    if share_prefix and prefix and flat <= MAX_FLAT and flat < 0.9 * padded:
         return shared(examples, prefix, dtype)
     return pad(examples)
+
+
+def block_weights(examples: Sequence[Example], prefix: int) -> int:
+    """Attention weights of one head: of the prefix to itself, of every suffix to the prefix and to itself."""
+    longest = max(len(e.ids) for e in examples) - prefix
+    return prefix**2 + len(examples) * longest * (prefix + longest)
 
 
 def pad(examples: Sequence[Example]) -> Batch:
@@ -62,8 +83,11 @@ def pad(examples: Sequence[Example]) -> Batch:
     return Batch({"input_ids": ids, "attention_mask": mask}, targets, sum(len(e.ids) for e in examples))
 
 
-def shared(examples: Sequence[Example], prefix: int, dtype: torch.dtype) -> Batch:
-    """All examples in one row behind their common prefix; ids (1, N), mask (1, 1, N, N) added to the scores."""
+def shared(examples: Sequence[Example], prefix: int, dtype: torch.dtype, blocks: bool = False) -> Batch:
+    """All examples in one row behind their common prefix; ids (1, N), mask (1, 1, N, N) added to the scores.
+
+    With `blocks` a layout stands in for the mask.
+    """
     ids = list(examples[0].ids[:prefix])
     positions = list(range(prefix))
     segment = [0] * prefix
@@ -74,17 +98,20 @@ def shared(examples: Sequence[Example], prefix: int, dtype: torch.dtype) -> Batc
         positions += range(prefix, prefix + n)
         segment += [number] * n
         targets += [next_tokens(example, prefix), torch.tensor([IGNORE])]
+    inputs = {"input_ids": torch.tensor([ids]), "position_ids": torch.tensor([positions])}
+    layout = Layout.of(prefix, [len(e.ids) - prefix for e in examples]) if blocks else None
+    # transformers leaves a mask of four dimensions as it is; where there is a layout, nobody reads it
+    inputs["attention_mask"] = torch.zeros(1, 1, 1, 1, dtype=dtype) if blocks else block_mask(segment, dtype)
+    return Batch(inputs, torch.cat(targets)[None], sum(len(e.ids) for e in examples), layout)
+
+
+def block_mask(segment: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
+    """(1, 1, N, N), added to the scores: a token sees what stands before it in segment 0 and in its own."""
     block = torch.tensor(segment)
     same = (block[None, :] == 0) | (block[:, None] == block[None, :])
-    order = torch.arange(len(ids))
+    order = torch.arange(len(segment))
     allowed = same & (order[:, None] >= order[None, :])
-    mask = torch.zeros(allowed.shape, dtype=dtype).masked_fill(~allowed, torch.finfo(dtype).min)
-    inputs = {
-        "input_ids": torch.tensor([ids]),
-        "position_ids": torch.tensor([positions]),
-        "attention_mask": mask[None, None],
-    }
-    return Batch(inputs, torch.cat(targets)[None], sum(len(e.ids) for e in examples))
+    return torch.zeros(allowed.shape, dtype=dtype).masked_fill(~allowed, torch.finfo(dtype).min)[None, None]
 
 
 def next_tokens(example: Example, start: int) -> torch.Tensor:

@@ -27,6 +27,8 @@ class Progress:
     seconds: float = 0.0
     train_loss: float | None = None
     eval_loss: float | None = None
+    micro_batch: int = 0
+    """rows computed at once: sums depend on it in the last bit, so a resumed run keeps it"""
 
 
 def save_checkpoint(

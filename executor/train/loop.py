@@ -16,11 +16,14 @@ from executor.files import append_jsonl, read_jsonl, write_jsonl
 from executor.run_folder import RunFolder
 from executor.spec import RunSpec, TrainSpec, steps_per_epoch
 from executor.template import ChatTemplate
-from executor.train.batch import IGNORE, Batch, batch_rows, make_batch
+from executor.train.batch import batch_rows
 from executor.train.checkpoint import Progress, load_checkpoint, save_checkpoint
 from executor.train.encode import Example, encode_all
 from executor.train.model import device, trainable
+from executor.train.step import evaluation_loss, make_optimizer, prepared, step_that_fits
 
+TRAINED = "trained"
+"""the one tensor in a checkpoint that holds every trained parameter"""
 Report = Callable[[int, int, str], None]
 """(done, total, unit)"""
 
@@ -44,20 +47,22 @@ def train(
     held_out = encode_all(run.rows("validation"), template, settings.max_length, "validation")
     replay = encode_all(run.rows("replay"), template, settings.max_length, "replay")
     every_row = [*rows, *replay]
-    names, optimizer = make_optimizer(model, settings)
-    progress = load_checkpoint(run.checkpoints, names, optimizer)
+    flat = prepared(model)
+    optimizer = make_optimizer(flat, settings)
+    progress = load_checkpoint(run.checkpoints, [TRAINED], optimizer)
     forget_metrics_after(run, progress.step)
     every = settings.evaluate_every or steps_per_epoch(len(rows), len(replay), settings.batch_size)
-    dtype = next(model.parameters()).dtype
-    if progress.step == 0 and held_out:
-        progress = evaluate_step(model, held_out, settings, run, progress, dtype)
+    if progress.step == 0:
+        progress = replace(progress, micro_batch=settings.micro_batch or settings.batch_size)
+        if held_out:
+            progress = evaluate_step(model, held_out, settings, run, progress)
     model.train()
     while progress.step < settings.steps:
         started = time.perf_counter()
         chosen = batch_rows(len(rows), len(replay), progress.step, settings.batch_size, settings.seed)
-        batch = to_device(make_batch([every_row[i] for i in chosen], settings.share_prefix, dtype))
         set_learning_rate(optimizer, learning_rate(settings, progress.step))
-        loss, norm = optimizer_step(model, batch, optimizer, settings.max_grad_norm)
+        examples = [every_row[i] for i in chosen]
+        loss, norm, micro = step_that_fits(model, examples, settings, flat, optimizer, progress.micro_batch)
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise DivergedError(
                 f"Step {progress.step + 1}: loss {loss}, gradient norm {norm}", run.name,
@@ -66,17 +71,18 @@ def train(
         progress = replace(
             progress,
             step=progress.step + 1,
-            tokens=progress.tokens + batch.tokens,
+            micro_batch=micro,
+            tokens=progress.tokens + sum(len(example.ids) for example in examples),
             seconds=progress.seconds + time.perf_counter() - started,
             train_loss=loss,
         )
-        append_jsonl(run.metrics_file, step_line(progress, optimizer, norm))
+        append_jsonl(run.metrics_file, step_line(progress, settings, optimizer, norm))
         report(progress.step, settings.steps, "steps")
         if held_out and (progress.step % every == 0 or progress.step == settings.steps):
-            progress = evaluate_step(model, held_out, settings, run, progress, dtype)
+            progress = evaluate_step(model, held_out, settings, run, progress)
         last, asked_to_stop = progress.step == settings.steps, stop()
         if last or progress.step % settings.checkpoint_every == 0 or asked_to_stop:
-            save_checkpoint(run.checkpoints, names, optimizer, progress, settings.keep_checkpoints)
+            save_checkpoint(run.checkpoints, [TRAINED], optimizer, progress, settings.keep_checkpoints)
         if asked_to_stop and not last:
             raise Interrupted(
                 "Stopped as asked; the work so far is saved",
@@ -84,17 +90,9 @@ def train(
                 f"Resume with `finetune train --resume {run.name}`.",
             )
     model.eval()
+    flat.release()
     check_adapter(model)
     return metrics(progress, model)
-
-
-def make_optimizer(model: Any, settings: TrainSpec) -> tuple[list[str], torch.optim.Optimizer]:
-    """AdamW over the trainable parameters, fused, with their names in the same order."""
-    names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(
-        trainable(model), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
-    )
-    return names, optimizer
 
 
 def learning_rate(settings: TrainSpec, step: int) -> float:
@@ -111,50 +109,17 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, value: float) -> None:
         group["lr"] = value
 
 
-def optimizer_step(model: Any, batch: Batch, optimizer: torch.optim.Optimizer, max_norm: float) -> tuple[float, float]:
-    """One step on one batch: (loss, gradient norm before clipping)."""
-    total, count = batch_loss(model, batch)
-    loss = total / count
-    loss.backward()  # type: ignore[no-untyped-call]
-    norm = torch.nn.utils.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], max_norm)
-    if torch.isfinite(norm):
-        optimizer.step()
-    optimizer.zero_grad()
-    return loss.item(), norm.item()
-
-
-def batch_loss(model: Any, batch: Batch) -> tuple[torch.Tensor, int]:
-    """(sum of the cross entropy over trained tokens, their number); logits exist only where a target is."""
-    places = (batch.targets != IGNORE).any(dim=0).nonzero().squeeze(1)
-    logits = model(**batch.inputs, logits_to_keep=places, use_cache=False).logits
-    targets = batch.targets[:, places]
-    kept = targets != IGNORE
-    total = torch.nn.functional.cross_entropy(logits[kept].float(), targets[kept], reduction="sum")
-    return total, int(kept.sum())
-
-
-@torch.no_grad()
-def evaluation_loss(model: Any, examples: Sequence[Example], settings: TrainSpec, dtype: torch.dtype) -> float:
-    """Mean cross entropy (nats) of all trained tokens of `examples`."""
-    model.eval()
-    total, count = 0.0, 0
-    for start in range(0, len(examples), settings.batch_size):
-        batch = to_device(make_batch(examples[start : start + settings.batch_size], settings.share_prefix, dtype))
-        loss, tokens = batch_loss(model, batch)
-        total, count = total + loss.item(), count + tokens
-    model.train()
-    return total / count
-
-
 def evaluate_step(
-    model: Any, examples: Sequence[Example], settings: TrainSpec, run: RunFolder, progress: Progress, dtype: torch.dtype
+    model: Any, examples: Sequence[Example], settings: TrainSpec, run: RunFolder, progress: Progress
 ) -> Progress:
-    loss = evaluation_loss(model, examples, settings, dtype)
+    loss = evaluation_loss(model, examples, settings, progress.micro_batch or settings.batch_size)
     append_jsonl(run.metrics_file, {"step": progress.step, "eval_loss": loss, "seconds": progress.seconds})
     return replace(progress, eval_loss=loss)
 
 
-def step_line(progress: Progress, optimizer: torch.optim.Optimizer, norm: float) -> dict[str, Any]:
+def step_line(progress: Progress, settings: TrainSpec, optimizer: torch.optim.Optimizer, norm: float) -> dict[str, Any]:
+    """A line of metrics.jsonl; `remaining_seconds` is what the steps so far took, carried on."""
+    left = settings.steps - progress.step
     return {
         "step": progress.step,
         "loss": progress.train_loss,
@@ -162,6 +127,9 @@ def step_line(progress: Progress, optimizer: torch.optim.Optimizer, norm: float)
         "grad_norm": norm,
         "tokens": progress.tokens,
         "seconds": round(progress.seconds, 4),
+        "tokens_per_second": round(progress.tokens / progress.seconds, 1) if progress.seconds else None,
+        "memory_bytes": peak_memory(),
+        "remaining_seconds": round(left * progress.seconds / progress.step, 1),
     }
 
 
@@ -169,12 +137,6 @@ def forget_metrics_after(run: RunFolder, step: int) -> None:
     """Drop lines that a killed process wrote after the checkpoint we resume from."""
     if run.metrics_file.exists():
         write_jsonl(run.metrics_file, [line for line in read_jsonl(run.metrics_file) if line["step"] <= step and step])
-
-
-def to_device(batch: Batch) -> Batch:
-    where = device()
-    inputs = {key: value.to(where) for key, value in batch.inputs.items()}
-    return Batch(inputs, batch.targets.to(where), batch.tokens)
 
 
 def check_adapter(model: Any) -> None:

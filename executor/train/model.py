@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from executor.hardware import hardware
-from executor.spec import LoraSpec
+from executor.spec import LoraSpec, RunSpec
 
 
 def device() -> torch.device:
@@ -18,14 +18,54 @@ def device() -> torch.device:
 
 
 def load_base(folder: Path, dtype: str) -> Any:
-    """The base model in evaluation mode. `dtype` is `bfloat16` or `float32`."""
+    """The base model in evaluation mode. `dtype` is `bfloat16` or `float32`; weights in 4 bits stay in 4 bits."""
     model = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=getattr(torch, dtype), use_safetensors=True, trust_remote_code=False, local_files_only=True
+        folder,
+        dtype=getattr(torch, dtype),
+        device_map={"": device()},
+        use_safetensors=True,
+        trust_remote_code=False,
+        local_files_only=True,
     )
-    return model.to(device()).eval()
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            # bitsandbytes packs 4-bit weights anew for inference and unpacks them for training, with other scales
+            module.support_avx512bf16_for_cpu = False
+    return model.eval()
 
 
-def add_lora(base: Any, spec: LoraSpec, seed: int) -> Any:
+def quantise(folder: Path, target: Path) -> None:
+    """Save the model in `folder` with its linear layers in NF4, double quantisation, computed in bfloat16 (QLoRA).
+
+    The folder loads offline like any other, so an adapter trained on it names it as its base.
+    """
+    config = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )
+    model = AutoModelForCausalLM.from_pretrained(
+        folder,
+        dtype=torch.bfloat16,
+        quantization_config=config,
+        device_map={"": device()},
+        use_safetensors=True,
+        trust_remote_code=False,
+        local_files_only=True,
+    )
+    model.save_pretrained(target)
+    AutoTokenizer.from_pretrained(folder, local_files_only=True).save_pretrained(target)
+
+
+def to_train(folder: Path, spec: RunSpec) -> Any:
+    """The model of `folder` with what the spec's method trains: a fresh adapter, or all of its weights in float32."""
+    if spec.train.method == "full":
+        return load_base(folder, "float32").requires_grad_()
+    return add_lora(load_base(folder, spec.train.dtype), spec.lora, spec.train.seed, dora=spec.train.method == "dora")
+
+
+def add_lora(base: Any, spec: LoraSpec, seed: int, dora: bool = False) -> Any:
     """`base` with a fresh adapter in float32 (it learns in small steps that bfloat16 would round away)."""
     torch.manual_seed(seed)
     targets = spec.target_modules if isinstance(spec.target_modules, str) else list(spec.target_modules)
@@ -34,6 +74,8 @@ def add_lora(base: Any, spec: LoraSpec, seed: int) -> Any:
         lora_alpha=spec.alpha,
         lora_dropout=spec.dropout,
         target_modules=targets,
+        use_rslora=spec.rslora,
+        use_dora=dora,
         task_type="CAUSAL_LM",
     )
     return get_peft_model(base, config)
@@ -42,6 +84,12 @@ def add_lora(base: Any, spec: LoraSpec, seed: int) -> Any:
 def load_adapter(base: Any, folder: Path) -> Any:
     """`base` with a saved adapter, as plain peft loads it."""
     return PeftModel.from_pretrained(base, str(folder)).to(device()).eval()
+
+
+def save_model(model: Any, base_folder: Path, folder: Path, dtype: str) -> None:
+    """A fully trained model with its tokenizer, in the number format that it is used in."""
+    model.to(getattr(torch, dtype)).save_pretrained(str(folder))
+    AutoTokenizer.from_pretrained(base_folder, local_files_only=True).save_pretrained(str(folder))
 
 
 def save_adapter(model: Any, base_folder: Path, folder: Path) -> None:

@@ -1,0 +1,133 @@
+"""One optimiser step, and the loss it is taken on: over any number of batches, in the memory there is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from executor.errors import UserError
+from executor.spec import TrainSpec
+from executor.train import attention
+from executor.train.attention import laid_out
+from executor.train.batch import IGNORE, Batch, make_batch
+from executor.train.encode import Example
+from executor.train.fast import quicken
+from executor.train.flat import FlatParameters
+from executor.train.model import device, trainable
+
+
+def prepared(model: Any) -> FlatParameters:
+    """The trained parameters as one tensor; on a CPU, modules are replaced by faster ones too."""
+    return quicken(model) if device().type == "cpu" else FlatParameters(trainable(model))
+
+
+def make_optimizer(flat: FlatParameters, settings: TrainSpec) -> torch.optim.Optimizer:
+    """AdamW over the one tensor, fused."""
+    return torch.optim.AdamW([flat.whole], lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
+
+
+def step_that_fits(
+    model: Any,
+    examples: Sequence[Example],
+    settings: TrainSpec,
+    flat: FlatParameters,
+    optimizer: torch.optim.Optimizer,
+    micro: int,
+) -> tuple[float, float, int]:
+    """One step on `examples`, `micro` rows at a time: (loss, gradient norm, micro).
+
+    Where memory runs out `micro` is halved and the step begins anew; its result is that of the whole batch. Raises
+    UserError where not even one row fits.
+    """
+    while True:
+        try:
+            batches = [
+                to_device(
+                    make_batch(examples[i : i + micro], settings.share_prefix, compute_type(settings), blocks(model))
+                )
+                for i in range(0, len(examples), micro)
+            ]
+            return *optimizer_step(model, batches, flat, optimizer, settings), micro
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+            if micro == 1:
+                longest = max(len(example.ids) for example in examples)
+                raise UserError(
+                    f"Not even one row of {longest} tokens fits in memory", device().type,
+                    "Lower train.max_length, choose a smaller base model, or train with --method qlora.",
+                ) from error  # fmt: skip
+        micro //= 2
+        flat.clear()
+        if device().type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def out_of_memory(error: BaseException) -> bool:
+    words = ("out of memory", "can't allocate memory", "not enough memory")
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(word in str(error) for word in words)
+
+
+def optimizer_step(
+    model: Any,
+    batches: Sequence[Batch],
+    flat: FlatParameters,
+    optimizer: torch.optim.Optimizer,
+    settings: TrainSpec,
+) -> tuple[float, float]:
+    """One step on the rows of all batches together: (loss, gradient norm before clipping)."""
+    count = sum(int((batch.targets != IGNORE).sum()) for batch in batches)
+    loss = 0.0
+    for batch in batches:
+        part = batch_loss(model, batch, settings)[0] / count
+        part.backward()  # type: ignore[no-untyped-call]
+        loss += part.item()
+    norm = torch.nn.utils.clip_grad_norm_([flat.whole], settings.max_grad_norm)
+    if torch.isfinite(norm):
+        optimizer.step()
+    flat.clear()
+    return loss, norm.item()
+
+
+def batch_loss(model: Any, batch: Batch, settings: TrainSpec) -> tuple[torch.Tensor, int]:
+    """(sum of the cross entropy over trained tokens, their number); logits exist only where a target is."""
+    places = (batch.targets != IGNORE).any(dim=0).nonzero().squeeze(1)
+    mixed = settings.method == "full" and settings.dtype == "bfloat16"
+    with laid_out(batch.layout), torch.autocast(batch.targets.device.type, torch.bfloat16, enabled=mixed):
+        logits = model(**batch.inputs, logits_to_keep=places, use_cache=False).logits
+    targets = batch.targets[:, places]
+    kept = targets != IGNORE
+    total = torch.nn.functional.cross_entropy(logits[kept].float(), targets[kept], reduction="sum")
+    return total, int(kept.sum())
+
+
+def compute_type(settings: TrainSpec) -> torch.dtype:
+    found: torch.dtype = getattr(torch, settings.dtype)
+    return found
+
+
+def blocks(model: Any) -> bool:
+    """Whether the model's attention computes by blocks."""
+    return bool(model.config._attn_implementation == attention.NAME)
+
+
+@torch.no_grad()
+def evaluation_loss(model: Any, examples: Sequence[Example], settings: TrainSpec, size: int) -> float:
+    """Mean cross entropy (nats) of all trained tokens of `examples`, `size` rows at a time."""
+    model.eval()
+    total, count = 0.0, 0
+    for start in range(0, len(examples), size):
+        some = examples[start : start + size]
+        batch = to_device(make_batch(some, settings.share_prefix, compute_type(settings), blocks(model)))
+        loss, tokens = batch_loss(model, batch, settings)
+        total, count = total + loss.item(), count + tokens
+    model.train()
+    return total / count
+
+
+def to_device(batch: Batch) -> Batch:
+    where = device()
+    inputs = {key: value.to(where) for key, value in batch.inputs.items()}
+    return Batch(inputs, batch.targets.to(where), batch.tokens, batch.layout)

@@ -1,0 +1,178 @@
+"""The fast ways of training: loss and gradients are those of the plain modules, for every layout of a batch."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import chat_rows
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from executor.errors import UserError
+from executor.spec import LoraSpec, TrainSpec
+from executor.template import ChatTemplate
+from executor.train import step
+from executor.train.attention import Layout, attention, laid_out
+from executor.train.batch import Batch, make_batch, pad
+from executor.train.encode import Example, encode_all
+from executor.train.fast import quicken
+from executor.train.flat import FlatParameters
+from executor.train.model import add_lora, load_base, trainable
+
+SETTINGS = TrainSpec(steps=1, dtype="float32")
+
+
+def tuned(folder: Path, **lora: Any) -> Any:
+    """A model with an adapter that is not at its beginning, where B is zero and A has no gradient."""
+    model = add_lora(load_base(folder, "float32"), LoraSpec(**lora), seed=0)
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for parameter in trainable(model):
+            parameter.normal_(std=0.1)
+    return model
+
+
+def gradients(model: Any, batch: Batch) -> tuple[float, dict[str, Tensor]]:
+    total, _ = step.batch_loss(model, batch, SETTINGS)
+    total.backward()  # type: ignore[no-untyped-call]
+    return total.item(), {n: p.grad.clone() for n, p in model.named_parameters() if p.requires_grad}
+
+
+@pytest.fixture
+def rows(tiny_model: Path) -> list[Example]:
+    return encode_all(chat_rows(8), ChatTemplate(tiny_model), 512, "train")
+
+
+@pytest.mark.parametrize("prefix", ["shared", "none"])
+@pytest.mark.parametrize("dense", [True, False])
+@pytest.mark.parametrize("lora", [{}, {"r": 4, "alpha": 4, "rslora": True}, {"target_modules": ("q_proj", "v_proj")}])
+def test_gradients_equal_those_of_the_plain_modules(
+    rows: list[Example], tiny_model: Path, lora: dict[str, Any], dense: bool, prefix: str
+) -> None:
+    if prefix == "none":
+        rows = [Example((n + 5, *row.ids), (False, *row.trained)) for n, row in enumerate(rows)]
+    expected_loss, expected = gradients(tuned(tiny_model, **lora), pad(rows))
+    model = tuned(tiny_model, **lora)
+    plain_forwards = {name: module.forward for name, module in model.named_modules()}
+    quicken(model)
+    replaced = {n.rsplit(".", 1)[-1] for n, m in model.named_modules() if m.forward != plain_forwards[n]}
+    assert {"q_proj", "input_layernorm", "mlp"} <= replaced
+    batch = make_batch(rows, True, torch.float32, blocks=True)
+    assert batch.inputs["input_ids"].shape[0] == 1
+    assert batch.layout is not None
+    assert (batch.layout.prefix > 0) is (prefix == "shared")
+    if not dense:
+        batch = dataclasses.replace(batch, layout=dataclasses.replace(batch.layout, hidden=None))
+    loss, found = gradients(model, batch)
+    assert loss == pytest.approx(expected_loss, rel=1e-5)
+    assert found.keys() == expected.keys()
+    error = torch.cat([(found[n] - expected[n]).flatten() for n in found]).norm()
+    assert error / torch.cat([g.flatten() for g in expected.values()]).norm() < 1e-5
+    assert all(gradient.abs().max() > 0 for gradient in expected.values())
+
+
+def test_a_dropout_or_dora_stays_with_the_plain_modules(tiny_model: Path) -> None:
+    base = load_base(tiny_model, "float32")
+    for model in (
+        add_lora(base, LoraSpec(dropout=0.1), 0),
+        add_lora(load_base(tiny_model, "float32"), LoraSpec(), 0, dora=True),
+    ):
+        before = {n: m.forward for n, m in model.named_modules() if n.endswith("_proj")}
+        quicken(model)
+        assert before
+        assert all(m.forward == before[n] for n, m in model.named_modules() if n in before)
+
+
+def test_an_adapter_that_is_switched_off_is_off(rows: list[Example], tiny_model: Path) -> None:
+    model = tuned(tiny_model)
+    ids = torch.tensor([rows[0].ids])
+    with torch.no_grad(), model.disable_adapter():
+        expected = model(input_ids=ids).logits
+    quicken(model)
+    with torch.no_grad():
+        with model.disable_adapter():
+            torch.testing.assert_close(model(input_ids=ids).logits, expected, rtol=1e-4, atol=1e-5)
+        assert (model(input_ids=ids).logits - expected).abs().max() > 0.01
+
+
+@given(st.integers(0, 9), st.lists(st.integers(1, 6), min_size=1, max_size=5), st.booleans(), st.integers(1, 2))
+def test_attention_by_blocks_is_attention_under_the_mask(p: int, lengths: list[int], dense: bool, groups: int) -> None:
+    layout = Layout.of(p, lengths)
+    assert layout.hidden is not None
+    allowed = ~layout.hidden
+    layout = layout if dense else dataclasses.replace(layout, hidden=None)
+    n, heads, width = p + sum(lengths), 2 * groups, 4
+    generator = torch.Generator().manual_seed(0)
+    made = [torch.randn(1, h, n, width, generator=generator, dtype=torch.float64) for h in (heads, groups, groups)]
+    q, k, v = (x.requires_grad_() for x in made)
+    weight = torch.randn(1, n, heads, width, generator=generator, dtype=torch.float64)
+    with laid_out(layout):
+        out, _ = attention(torch.nn.Module(), q, k, v, None)
+    wide = [x.repeat_interleave(2, dim=1) for x in (k, v)]
+    expected = torch.nn.functional.scaled_dot_product_attention(q, *wide, attn_mask=allowed).transpose(1, 2)
+    torch.testing.assert_close(out, expected)
+    mine = torch.autograd.grad((out * weight).sum(), (q, k, v))
+    theirs = torch.autograd.grad((expected * weight).sum(), (q, k, v))
+    for one, other in zip(mine, theirs, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_smaller_micro_batches_take_the_same_step(rows: list[Example], tiny_model: Path) -> None:
+    values = []
+    for micro in (8, 3, 1):
+        model = tuned(tiny_model)
+        flat = step.prepared(model)
+        optimizer = step.make_optimizer(flat, SETTINGS)
+        loss, norm, used = step.step_that_fits(model, rows, SETTINGS, flat, optimizer, micro)
+        assert used == micro
+        assert flat.gradient.abs().max() == 0
+        values.append((loss, norm))
+    assert values[1] == pytest.approx(values[0], rel=1e-4)
+    assert values[2] == pytest.approx(values[0], rel=1e-4)
+
+
+def test_out_of_memory_halves_the_micro_batch_and_keeps_the_step(
+    rows: list[Example], tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def limited(model: Any, batch: Batch, settings: TrainSpec) -> tuple[Tensor, int]:
+        if batch.tokens > most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(model, batch, settings)
+
+    real, most = step.batch_loss, 2 * max(len(row.ids) for row in rows)
+    model = tuned(tiny_model)
+    flat = step.prepared(model)
+    optimizer = step.make_optimizer(flat, SETTINGS)
+    expected, _, _ = step.step_that_fits(tuned(tiny_model), rows, SETTINGS, *fresh(tiny_model), micro=8)
+    monkeypatch.setattr(step, "batch_loss", limited)
+    loss, _, used = step.step_that_fits(model, rows, SETTINGS, flat, optimizer, 8)
+    assert used == 2
+    assert loss == pytest.approx(expected, rel=1e-4)
+    most = 1
+    with pytest.raises(UserError, match="Not even one row"):
+        step.step_that_fits(model, rows, SETTINGS, flat, optimizer, 8)
+
+
+def fresh(folder: Path) -> tuple[FlatParameters, torch.optim.Optimizer]:
+    flat = FlatParameters(trainable(tuned(folder)))
+    return flat, step.make_optimizer(flat, SETTINGS)
+
+
+def test_flat_parameters_are_the_parameters(tiny_model: Path) -> None:
+    model = tuned(tiny_model)
+    before = {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
+    flat = FlatParameters(trainable(model))
+    with torch.no_grad():
+        flat.whole.add_(1)
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            torch.testing.assert_close(parameter.detach(), before[name] + 1)
+    flat.release()
+    with torch.no_grad():
+        flat.whole.zero_()
+    assert all(parameter.abs().max() > 0 for parameter in trainable(model))
