@@ -22,6 +22,17 @@ POLL_SECONDS = 0.2
 SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|DATABASE_URL|DSN$", re.I)
 HUB_TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 
+MALLOC = ":".join(
+    f"glibc.malloc.{name}={value}"
+    for name, value in {
+        "hugetlb": 1,
+        "mmap_threshold": 4 << 30,
+        "trim_threshold": 16 << 30,
+        "top_pad": 256 << 20,
+    }.items()
+)
+"""how glibc gets memory from the system; other C libraries do not read it"""
+
 
 def launch(run: RunFolder) -> int:
     """Start the run process in a session of its own and return its pid.
@@ -73,12 +84,18 @@ def child_environment(hub: bool) -> dict[str, str]:
     Only a model that the user named on the hub lets the process reach it, with its token (`hub`).
 
     Waiting OpenMP threads that spin for as long as they do by default make a step some 25 times slower as soon as
-    another busy program shares the cores; with a short spin an idle machine is just as fast.
+    another busy program shares the cores; with a short spin an idle machine is just as fast. Memory in huge pages that
+    is kept for the next step makes a training step on a CPU some 5 % faster.
     """
     tokens = HUB_TOKENS if hub else ()
     kept = {k: v for k, v in os.environ.items() if k in tokens or not SECRET.search(k)}
     offline = {} if hub else {"HF_HUB_OFFLINE": "1"}
-    return {"GOMP_SPINCOUNT": "5000"} | kept | {"TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1"} | offline
+    return (
+        {"GOMP_SPINCOUNT": "5000", "GLIBC_TUNABLES": MALLOC}
+        | kept
+        | {"TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1"}
+        | offline
+    )
 
 
 def follow(run: RunFolder) -> Iterator[dict[str, Any]]:

@@ -18,7 +18,7 @@ from executor.spec import LoraSpec, TrainSpec
 from executor.template import ChatTemplate
 from executor.train import step
 from executor.train.attention import Layout, attention, laid_out
-from executor.train.batch import Batch, make_batch, pad
+from executor.train.batch import BUCKET, IGNORE, Batch, make_batch, pad
 from executor.train.encode import Example, encode_all
 from executor.train.fast import quicken
 from executor.train.flat import FlatParameters
@@ -76,6 +76,20 @@ def test_gradients_equal_those_of_the_plain_modules(
     assert all(gradient.abs().max() > 0 for gradient in expected.values())
 
 
+def test_sequences_and_logits_come_in_few_sizes(rows: list[Example]) -> None:
+    """Each size has matrix products prepared for it, which costs time and memory."""
+    for n in range(2, 9):
+        batch = make_batch(rows[:n], True, torch.float32, blocks=True)
+        assert batch.inputs["input_ids"].shape[1] % BUCKET == 0
+        assert batch.tokens == sum(len(row.ids) for row in rows[:n])
+        assert (batch.targets != IGNORE).sum() == sum(sum(row.trained) for row in rows[:n])
+        places = step.places_with_targets(batch.targets)
+        assert len(places) % step.PLACES == 0
+        assert set((batch.targets[0] != IGNORE).nonzero().squeeze(1).tolist()) <= set(places.tolist())
+    everywhere = torch.zeros(1, 5, dtype=torch.long)
+    assert step.places_with_targets(everywhere).tolist() == [0, 1, 2, 3, 4]
+
+
 def test_a_dropout_or_dora_stays_with_the_plain_modules(tiny_model: Path) -> None:
     base = load_base(tiny_model, "float32")
     for model in (
@@ -86,6 +100,16 @@ def test_a_dropout_or_dora_stays_with_the_plain_modules(tiny_model: Path) -> Non
         quicken(model)
         assert before
         assert all(m.forward == before[n] for n, m in model.named_modules() if n in before)
+
+
+@pytest.mark.parametrize("config", [{"sliding_window": 8}, {"layer_types": ["sliding_attention", "full_attention"]}])
+def test_attention_with_a_window_is_left_alone(tiny_model: Path, config: dict[str, Any]) -> None:
+    model = tuned(tiny_model)
+    for key, value in config.items():
+        setattr(model.config, key, value)
+    quicken(model)
+    assert model.config._attn_implementation == "sdpa"
+    assert not step.blocks(model)
 
 
 def test_an_adapter_that_is_switched_off_is_off(rows: list[Example], tiny_model: Path) -> None:

@@ -17,12 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from conftest import Answer, chat_rows, command, write_examples
 from safetensors import SafetensorError
+from safetensors.torch import save_file
 
 from executor.__main__ import main
-from executor.errors import Interrupted
+from executor.errors import Interrupted, UserError
 from executor.files import read_jsonl, write_jsonl
 from executor.run_folder import RunFolder
 from executor.template import ChatTemplate
@@ -138,6 +140,15 @@ def test_a_run_killed_before_its_first_checkpoint_starts_anew(new_run: NewRun, t
     run.metrics_file.write_text('{"step": 0, "eval_loss": 9}\n{"step": 1, "loss": 1.0}\n', encoding="utf-8")
     train_here(run, tiny_model)
     assert step_numbers(run) == [1, 2]
+
+
+def test_a_checkpoint_of_another_version_is_refused(new_run: NewRun, tiny_model: Path) -> None:
+    run = new_run(steps=4)
+    train_here(run, tiny_model, stop_after=2)
+    newest = max(checkpoints(run.checkpoints))[1] / "state.safetensors"
+    save_file({"parameter/other": torch.zeros(1)}, newest)
+    with pytest.raises(UserError, match="another version"):
+        train_here(run, tiny_model)
 
 
 def test_only_the_last_checkpoints_are_kept(new_run: NewRun, tiny_model: Path) -> None:

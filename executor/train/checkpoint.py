@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
+from executor.errors import UserError
 from executor.files import cannot_write, read_json, write_json
 
 NAME = re.compile(r"step-(\d+)")
@@ -64,6 +65,9 @@ def load_checkpoint(folder: Path, names: Sequence[str], optimizer: torch.optim.O
         return Progress()
     newest = found[-1][1]
     state = load_file(newest / "state.safetensors")
+    if any(f"parameter/{name}" not in state for name in names):
+        fix = "Start the training anew from the run's spec.yaml."
+        raise UserError("The checkpoint was written by another version", str(newest), fix)
     for name, parameter in zip(names, parameters(optimizer), strict=True):
         with torch.no_grad():
             parameter.copy_(state[f"parameter/{name}"])

@@ -28,7 +28,8 @@ def quicken(model: Any) -> FlatParameters:
 
     The model is to be trained through them: parameters become views, gradients are added to in place.
     """
-    model.set_attn_implementation(attention.NAME)
+    if _has_plain_attention(model.config):
+        model.set_attn_implementation(attention.NAME)
     for module in model.modules():
         if type(module).__name__.endswith("RMSNorm"):
             _replace(module, _norm_forward, getattr(module, "weight", None))
@@ -49,6 +50,16 @@ def quicken(model: Any) -> FlatParameters:
     for group in groups:
         _Siblings(group, flat)
     return flat
+
+
+def _has_plain_attention(config: Any) -> bool:
+    """Whether every layer computes softmax(q k^T * scale) v over all that came before.
+
+    transformers chooses `sdpa` only where that formula holds (no soft cap, no sinks); windows hide what is far away.
+    """
+    windowed = getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True)
+    layers = set(getattr(config, "layer_types", None) or ())
+    return config._attn_implementation == "sdpa" and not windowed and layers <= {"full_attention"}
 
 
 def _plain(module: Any, names: tuple[str, ...]) -> list[Any]:

@@ -17,6 +17,9 @@ from executor.train.fast import quicken
 from executor.train.flat import FlatParameters
 from executor.train.model import device, trainable
 
+PLACES = 16
+"""positions to a multiple of which logits are computed, so that few different sizes occur"""
+
 
 def prepared(model: Any) -> FlatParameters:
     """The trained parameters as one tensor; on a CPU, modules are replaced by faster ones too."""
@@ -93,7 +96,7 @@ def optimizer_step(
 
 def batch_loss(model: Any, batch: Batch, settings: TrainSpec) -> tuple[torch.Tensor, int]:
     """(sum of the cross entropy over trained tokens, their number); logits exist only where a target is."""
-    places = (batch.targets != IGNORE).any(dim=0).nonzero().squeeze(1)
+    places = places_with_targets(batch.targets)
     mixed = settings.method == "full" and settings.dtype == "bfloat16"
     with laid_out(batch.layout), torch.autocast(batch.targets.device.type, torch.bfloat16, enabled=mixed):
         logits = model(**batch.inputs, logits_to_keep=places, use_cache=False).logits
@@ -101,6 +104,13 @@ def batch_loss(model: Any, batch: Batch, settings: TrainSpec) -> tuple[torch.Ten
     kept = targets != IGNORE
     total = torch.nn.functional.cross_entropy(logits[kept].float(), targets[kept], reduction="sum")
     return total, int(kept.sum())
+
+
+def places_with_targets(targets: torch.Tensor) -> torch.Tensor:
+    """Positions where a row of (B, T) has a target, and a few more: a multiple of PLACES, or all."""
+    wanted = (targets != IGNORE).any(dim=0)
+    more = (~wanted).nonzero().squeeze(1)[: -int(wanted.sum()) % PLACES]
+    return torch.cat([wanted.nonzero().squeeze(1), more]).sort().values
 
 
 def compute_type(settings: TrainSpec) -> torch.dtype:
