@@ -144,6 +144,8 @@ def test_fillers_are_placeholders_unless_they_are_the_answer_of_many_rows() -> N
     labels = [chat(f"message {i}", "none" if i % 4 else "spam") for i in range(80)]
     assert content(labels) == {}
     assert content([chat("hello", "N/A"), chat("hi", "fine")]) == {"placeholder": [1]}
+    left = content([chat("hello", "TBD ."), chat("Where is it? TODO", "fine"), chat("LO QUIERO TODO", "x")])
+    assert {code: sorted(lines) for code, lines in left.items()} == {"placeholder": [1, 2]}
     assert content([chat("{text}", "fine"), chat('{"text": 1}', "fine")]) == {"placeholder": [1]}
 
 

@@ -33,9 +33,9 @@ BRACKET_HINTS = (
 """one of these, in lower case, stands in every text with a leftover in brackets that is written in ASCII"""
 LONGEST_FIELD = 32
 """characters of a text that is a field and nothing else, such as {text}"""
-OTHER_HINTS = ("&", "##", "TODO:", "TODO)", "TODO]", "TBD", "FIXME", "orem ipsum", "OREM IPSUM")
+OTHER_HINTS = ("&", "##", "TODO", "TBD", "FIXME", "orem ipsum", "OREM IPSUM")
 """and one of these in any other"""
-_TODO = re.compile(r"(?:^|[\s(\[*#])(?:(?:TODO|FIXME|TBD)[:)\]]|(?:TBD|FIXME)\s*$)", re.MULTILINE)
+_TODO = re.compile(r"(?:^|[\s(\[*#])(?:(?:TODO|FIXME|TBD)[:)\]]|(?:TBD|FIXME)\s*$)|[.?!]\s+TODO\s*\Z", re.MULTILINE)
 _TEMPLATE_TALK = re.compile(
     r"\{%|\b(?:jinja|handlebars|mustache|liquid|helm|vue|angular|templat\w+|placeholders?|brackets?)\b", re.IGNORECASE
 )
@@ -77,7 +77,10 @@ _TEMPLATE_TOKEN = re.compile(
 
 
 def is_blank(text: str) -> bool:
-    return len(text) <= 2 * LONGEST_BLANK and text.strip().casefold() in BLANK_WORDS
+    if len(text) > 2 * LONGEST_BLANK:
+        return False
+    word = text.strip().casefold()
+    return word in BLANK_WORDS or word.rstrip(" .!") in BLANK_WORDS
 
 
 def placeholder(text: str) -> str | None:
