@@ -15,7 +15,6 @@ NAME = r"^[A-Za-z0-9_][\w. -]*(/[A-Za-z0-9_][\w.-]*)?$"
 """names reach paths and commands, and a spec may come from elsewhere: no `..`, no leading dot, no option"""
 Stage = Literal["prepare_model", "baselines", "decide", "train", "evaluate", "report"]
 Method = Literal["lora", "qlora", "dora", "full"]
-METHODS: tuple[Method, ...] = ("lora", "qlora", "dora", "full")
 RunKind = Literal["go", "compare", "train", "evaluate"]
 System = Literal["zero_shot", "prompt", "few_shot", "fine_tuned"]
 STAGES: dict[str, tuple[Stage, ...]] = {

@@ -12,7 +12,7 @@ from executor.data.prepare import rows_to_test
 from executor.errors import UsageError, UserError
 from executor.files import read_json, read_jsonl, sha256_rows
 from executor.run_folder import RunFolder, create_run, find_run
-from executor.spec import STAGES, RunSpec, System, load_spec, save_spec
+from executor.spec import STAGES, Method, RunSpec, System, load_spec, save_spec
 from tools.base import Args, Result, Tool
 from tools.planning import Planned, Wish, plan_job
 from tools.runs import start
@@ -21,6 +21,7 @@ SYSTEMS: tuple[System, ...] = ("zero_shot", "prompt", "few_shot", "fine_tuned")
 COMPARE_OPTIONS = "--test {test} --prompt {prompt} --map {mapping} --base-model {base_model}"
 JOB_OPTIONS = COMPARE_OPTIONS + " --task {task} --budget {budget} --target {target}"
 TRAIN_RATIOS = (0.8, 0.1, 0.1)
+Choice = Literal["auto"] | Method
 
 
 class JobResult(Result):
@@ -153,13 +154,18 @@ def run_compare(args: CompareArgs) -> JobResult:
     return launched(start(planned.create()), planned.spec, f"Measuring {', '.join(asked)} on {rows} sealed test rows.")
 
 
+def named(choice: Choice) -> Method | None:
+    """The method that the user named; None: it is to be chosen."""
+    return None if choice == "auto" else choice
+
+
 class TrainArgs(Args):
     data: str | None = None
     """a file with examples, or a spec.yaml"""
     resume: str | None = None
     """a run to go on with, instead of data"""
     base_model: str | None = None
-    method: Literal["auto", "lora", "qlora", "dora", "full"] = "auto"
+    method: Choice = "auto"
     """how to train; auto is LoRA, or QLoRA where only that fits in memory"""
 
 
@@ -176,8 +182,8 @@ def run_train(args: TrainArgs) -> JobResult:
             raise UsageError("The spec names base model and method", str(path), "Change them in the spec itself.")
         run = from_spec(path)
         return launched(start(run), run.spec(), f"Training again from {path}.")
-    method = None if args.method == "auto" else args.method
-    planned = plan_job("train", Wish(data=path, base_model=args.base_model, method=method), TRAIN_RATIOS)
+    wish = Wish(data=path, base_model=args.base_model, method=named(args.method))
+    planned = plan_job("train", wish, TRAIN_RATIOS)
     return launched(start(planned.create()), planned.spec, planned_text(planned))
 
 
@@ -255,7 +261,7 @@ class PlanArgs(DataArgs):
     """where to write the spec"""
     overwrite: bool = False
     """replace an existing file"""
-    method: Literal["auto", "lora", "qlora", "dora", "full"] = "auto"
+    method: Choice = "auto"
     """how to train; auto is LoRA, or QLoRA where only that fits in memory"""
 
 
@@ -271,8 +277,7 @@ class PlanResult(Result):
 
 
 def run_plan(args: PlanArgs) -> PlanResult:
-    method = None if args.method == "auto" else args.method
-    path = Path(args.data).expanduser()
+    path, method = Path(args.data).expanduser(), named(args.method)
     wish = Wish(path, base_model=args.base_model, task=args.task, mapping=args.mapping, method=method)
     planned = plan_job("train", wish, TRAIN_RATIOS)
     if args.out:

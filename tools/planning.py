@@ -190,7 +190,7 @@ def training(
     )
     if method is None:
         train = method_that_fits(model, data, lora, train, reasons)
-    predicted = predict(model, data, lora, train)
+    predicted = predict(model, data, lora, train) if limit else None
     if limit and predicted and predicted["seconds"]["expected"] > limit:
         share = limit / predicted["seconds"]["expected"]
         steps = max(1, int(train.steps * share))
@@ -234,7 +234,7 @@ def calibrated(predicted: dict[str, Any], model: ModelSpec, train: TrainSpec, to
         seconds = measured["seconds"] / measured["steps"] * train.steps
         return predicted | {
             "memory_bytes": {k: int(measured["peak_memory_bytes"] * f) for k, f in spread.items()},
-            "seconds": {k: round(seconds * f, 1) for k, f in spread.items()},
+            "seconds": {k: round(seconds * f, 3) for k, f in spread.items()},
             "basis": run.name,
         }
     return predicted
@@ -250,14 +250,12 @@ def like(run: RunFolder, model: ModelSpec, train: TrainSpec, tokens: float) -> d
     except (OSError, ValueError, KeyError, UserError):
         return None
     same = ("method", "dtype", "batch_size", "micro_batch", "threads", "share_prefix")
-    seen = sum(line.get("step", 0) > 0 and "loss" in line for line in run.metrics())
-    rows = min(seen, metrics["steps"]) * then.train.batch_size
+    rows = metrics["steps"] * then.train.batch_size
     alike = (
         then.model == model
         and machine == hardware().model_dump()
         and all(getattr(then.train, field) == getattr(train, field) for field in same)
         and bool(then.train.replay) == bool(train.replay)
-        and rows > 0
         and abs(metrics["tokens"] / rows / tokens - 1) < ALIKE
     )
     return metrics if alike else None

@@ -1,7 +1,8 @@
 """Attention over a batch that is one sequence: a shared prefix, then suffixes that see it and themselves only.
 
-Nothing outside the blocks is computed: the prefix attends to itself, each suffix to the prefix and to itself, in two
-matrix products for all suffixes together. The result equals attention under the block mask of the whole sequence.
+In long sequences nothing outside the blocks is computed: the prefix attends to itself, each suffix to the prefix and to
+itself, in two matrix products for all suffixes together. In short ones the whole square of weights under the mask is
+cheaper, for it takes fewer operations. Both equal attention under the block mask of the whole sequence.
 """
 
 # mypy: allow-untyped-calls, no-warn-return-any
