@@ -58,7 +58,7 @@ class Monitor:
 
     def say(self, note: str) -> None:
         print(note, flush=True)  # noqa: T201 (stdout is run.log)
-        self.write(note=note)
+        self.write(note=note.splitlines()[0])
 
     def finish(self, state: State, reason: str | None, error: dict[str, Any] | None = None) -> None:
         self.over.set()
@@ -112,7 +112,8 @@ def execute(run: RunFolder, monitor: Monitor) -> None:
     """Stages, then result.json, whose presence means that the run is whole."""
     spec = run.spec()
     monitor.stage("start")
-    from executor.stages import Job, run_stages  # torch is imported here, after the status says so
+    from executor.job import Job
+    from executor.stages import run_stages  # torch is imported here, after the status says so
 
     job = Job(run, spec, monitor.progress, monitor.say, monitor.stopping.is_set)
     result = run_stages(job, monitor.stage)

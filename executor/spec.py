@@ -15,6 +15,8 @@ NAME = r"^[A-Za-z0-9_][\w. -]*(/[A-Za-z0-9_][\w.-]*)?$"
 """names reach paths and commands, and a spec may come from elsewhere: no `..`, no leading dot, no option"""
 Stage = Literal["prepare_model", "baselines", "decide", "train", "evaluate", "report"]
 Method = Literal["lora", "qlora", "dora", "full"]
+Fault = Literal["untrained", "too_long", "endless", "doubled_start"]
+"""of a training row: no token of a reply is trained, longer than max_length, no end of a reply, two start tokens"""
 RunKind = Literal["go", "compare", "train", "evaluate"]
 System = Literal["zero_shot", "prompt", "few_shot", "fine_tuned"]
 STAGES: dict[str, tuple[Stage, ...]] = {
@@ -92,6 +94,10 @@ class LoraSpec(Part):
 class TrainSpec(Part):
     method: Method = "lora"
     """`lora`; `qlora`: the same on a base in 4 bits (NF4); `dora`: length and direction apart; `full`: every weight"""
+    objective: Literal["sft", "dpo"] = "sft"
+    """`sft`: the replies; `dpo`: rather the chosen reply than the rejected one (preference rows)"""
+    beta: float = Field(default=0.1, gt=0)
+    """dpo: how closely the model stays to the one it started as; higher is closer"""
     learning_rate: float = Field(default=2e-4, gt=0)
     epochs: float = Field(default=3, gt=0)
     steps: int = Field(ge=1)
@@ -105,21 +111,50 @@ class TrainSpec(Part):
     weight_decay: float = Field(default=0.0, ge=0)
     max_grad_norm: float = Field(default=1.0, gt=0)
     max_length: int = Field(default=2048, ge=16)
-    """tokens; a longer example is refused, never cut"""
+    """tokens; a longer example is refused, unless `allow` names too_long: then its end is cut off"""
+    allow: tuple[Fault, ...] = ()
+    """faults of rows that are trained on all the same; each one present that is not named here refuses the run"""
+    curriculum: Literal["none", "staged", "continuous"] = "none"
+    """`staged`: the easiest third, two thirds, all, for a third of the steps each; `continuous`: a growing share"""
     seed: int = 0
     threads: int = Field(default=2, ge=1)
     """CPU threads; part of the spec because sums depend on it in the last bit"""
-    dtype: Literal["bfloat16", "float32"] = "bfloat16"
-    """of the matrix products and the frozen base; what is trained is kept in float32"""
+    dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
+    """of the matrix products and the frozen base; what is trained is kept in float32. float16 can overflow"""
     share_prefix: bool = True
     """compute a prompt prefix common to the batch once (exact)"""
     replay: int = Field(default=0, ge=0)
     """rows of the base model's own answers to everyday prompts, mixed in once an epoch against forgetting"""
     evaluate_every: int = Field(default=0, ge=0)
-    """steps between validation losses; 0: once an epoch"""
+    """steps between validations; 0: once an epoch"""
+    select: Literal["last", "eval_loss", "task_metric"] = "last"
+    """which state becomes the result: the last one, or the one that was best on the validation rows"""
+    patience: int = Field(default=0, ge=0)
+    """validations in a row without a better `select` after which the training ends; 0: never"""
+    watched_rows: int = Field(default=64, ge=0)
+    """validation rows whose answers are written and scored at each validation; 0: none"""
     checkpoint_every: int = Field(default=20, ge=1)
     """steps between checkpoints: what a kill can cost at most"""
     keep_checkpoints: int = Field(default=2, ge=1)
+    compile: bool = False
+    """compile the model (GPU); lengths are rounded up to few different ones"""
+
+    @model_validator(mode="after")
+    def measured(self) -> TrainSpec:
+        """What a state is chosen by must be measured."""
+        if self.select == "task_metric" and not self.watched_rows:
+            raise ValueError("select task_metric needs watched_rows above 0")
+        if self.patience and self.select == "last":
+            raise ValueError("patience needs select: eval_loss or task_metric")
+        return self
+
+
+class SweepSpec(Part):
+    """Learning rates tried on short trainings from the same start; the best on the validation rows trains the run."""
+
+    learning_rates: tuple[float, ...] = Field(min_length=2, max_length=12)
+    steps: int = Field(ge=1)
+    """optimiser steps of each trial, with a schedule of their own"""
 
 
 class EvaluateSpec(Part):
@@ -152,6 +187,9 @@ class RunSpec(Part):
     data: DataSpec
     lora: LoraSpec = LoraSpec()
     train: TrainSpec
+    sweep: SweepSpec | None = None
+    tracker: Literal["trackio", "mlflow", "wandb", "tensorboard"] | None = None
+    """where the metrics are sent to as well; its package is an extra"""
     evaluate: EvaluateSpec = EvaluateSpec()
     estimate: dict[str, Any] | None = None
     """the prediction made before the run, to be reconciled afterwards"""

@@ -2,82 +2,35 @@
 
 from __future__ import annotations
 
-import gc
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from executor.data.rows import answer, question_key
-from executor.errors import Interrupted, UserError
+from executor.encode import encode, encode_all, marked, proof
+from executor.errors import UserError
 from executor.evaluate import suites
 from executor.evaluate.generate import generate, settle
 from executor.evaluate.regression import change
-from executor.evaluate.score import METHODS, METRICS, Scorer, make_scorer
-from executor.evaluate.shots import choose, few_shot_messages
+from executor.evaluate.score import METHODS, METRICS
+from executor.evaluate.shots import few_shot_messages
 from executor.evaluate.statistics import compare, interval
 from executor.evaluate.verdict import Scores, after_training, best_system, decide, verdict
 from executor.files import read_json, read_jsonl, sha256_rows, write_json, write_jsonl
 from executor.hardware import environment
+from executor.job import Job
 from executor.prepare_model import in_four_bits, prepare_model
 from executor.run_folder import RunFolder
-from executor.spec import RunSpec, Stage
+from executor.spec import Stage
+from executor.stage_train import train_stage
 from executor.template import ChatTemplate
-from executor.train.encode import encode_all
-from executor.train.loop import train
-from executor.train.model import load_adapter, load_base, save_adapter, save_model, to_train
-from executor.train.replay import replay_rows
+from executor.train.model import load_adapter, load_base
 
 SUITE_TOKENS = 32
-SHOT_TOKENS = 3072
-"""tokens of few-shot examples at most"""
-
-
-@dataclass
-class Job:
-    """One run in this process: its folder, its spec, and how to report and to be stopped."""
-
-    run: RunFolder
-    spec: RunSpec
-    report: Callable[[int, int, str], None]
-    say: Callable[[str], None]
-    stop: Callable[[], bool]
-    base_folder: Path = field(default_factory=Path)
-
-    @cached_property
-    def template(self) -> ChatTemplate:
-        return ChatTemplate(self.base_folder)
-
-    @cached_property
-    def scorer(self) -> Scorer:
-        rows = self.run.rows("train") or self.run.rows("test")
-        return make_scorer(self.spec.data, [answer(row) for row in rows])
-
-    @cached_property
-    def shots(self) -> int:
-        """Few-shot examples that fit: as many as asked for, fewer where the rows are long."""
-        train, seed = self.run.rows("train"), self.spec.data.seed
-        for shots in range(self.spec.evaluate.shots, 1, -1):
-            turns = [[m for m in row["messages"] if m["role"] != "system"] for row in choose(train, shots, seed)]
-            if sum(self.template.count(messages) for messages in turns) <= SHOT_TOKENS:
-                return shots
-        return 1
-
-    def load_base(self) -> Any:
-        return load_base(self.base_folder, self.spec.train.dtype)
-
-    def guard(self, done: int, total: int, unit: str) -> None:
-        """Report progress; leave where the user asked to stop."""
-        self.report(done, total, unit)
-        if self.stop():
-            fix = f"Resume with `finetune train --resume {self.run.name}`."
-            raise Interrupted("Stopped as asked; finished stages are kept", self.run.name, fix)
 
 
 def prepare(job: Job) -> dict[str, Any]:
@@ -85,10 +38,21 @@ def prepare(job: Job) -> dict[str, Any]:
     write_json(job.run.path / "env.json", environment())
     check_seal(job.run)
     folder = prepare_model(job.spec.model, job.say)
-    template = ChatTemplate(folder)
-    for split in ("train", "validation") if "train" in job.spec.stages else ():
-        encode_all(job.run.rows(split), template, job.spec.train.max_length, split)
+    if "train" in job.spec.stages:
+        prove_mask(job, ChatTemplate(folder))
     return {"folder": str(folder)}
+
+
+def prove_mask(job: Job, template: ChatTemplate) -> None:
+    """What the loss will see, to `examples.json` and to the log; rows that cannot be trained refuse the run."""
+    settings, found = job.spec.train, {}
+    for split in ("train", "validation"):
+        examples = [encode(row, template) for row in job.run.rows(split)]
+        found[split] = proof(examples, template, settings.max_length)
+    write_json(job.run.path / "examples.json", found)
+    for split in found:
+        encode_all(job.run.rows(split), template, settings.max_length, split, settings.allow)
+    job.say(marked(found["train"]))
 
 
 def check_seal(run: RunFolder) -> None:
@@ -114,30 +78,6 @@ def baselines(job: Job) -> dict[str, Any]:
 
 def decide_stage(job: Job) -> dict[str, Any]:
     return decide((job.run.summary("baselines") or {})["scores"], job.spec)
-
-
-def train_stage(job: Job) -> dict[str, Any]:
-    replayed = job.run.data / "replay.jsonl"
-    if job.spec.train.replay and not replayed.exists():
-        size = job.spec.evaluate.batch_size
-        rows = replay_rows(job.load_base(), job.template, job.spec.train.replay, size, job.guard)
-        write_jsonl(replayed, rows)
-    full = job.spec.train.method == "full"
-    folder = in_four_bits(job.base_folder, job.say) if job.spec.train.method == "qlora" else job.base_folder
-    model = to_train(folder, job.spec)
-    metrics = train(model, job.run, job.spec, job.template, job.report, job.stop)
-    target = job.run.model if full else job.run.adapter
-    built = job.run.path / f".{target.name}"
-    shutil.rmtree(built, ignore_errors=True)
-    if full:
-        save_model(model, folder, built, job.spec.train.dtype)
-    else:
-        save_adapter(model, folder, built)
-    shutil.rmtree(target, ignore_errors=True)
-    built.rename(target)
-    del model
-    gc.collect()
-    return {"metrics": metrics}
 
 
 def load_tuned(job: Job) -> Any:
@@ -192,7 +132,7 @@ def answer_rows(job: Job, model: Any, system: str) -> None:
     rows = job.run.rows("test")
     messages = [system_messages(job, system, row["messages"]) for row in rows]
     prompts = [job.template.prompt_ids(m, row.get("tools")) for m, row in zip(messages, rows, strict=True)]
-    limit = answer_limit(job)
+    limit = job.answer_limit
     started = time.perf_counter()
     ends, size = job.template.end_ids, job.spec.evaluate.batch_size
     answers = generate(model, prompts, ends, limit, size, lambda n: job.guard(n, len(rows), f"{system} answers"))
@@ -216,13 +156,6 @@ def system_messages(job: Job, system: str, messages: list[dict[str, Any]]) -> li
     if system == "few_shot":
         return few_shot_messages(prompt, job.run.rows("train"), job.shots, job.spec.data.seed)
     return prompt
-
-
-def answer_limit(job: Job) -> int:
-    """New tokens allowed: half as many again as the longest training answer, at least 32."""
-    rows = job.run.rows("train") or job.run.rows("test")
-    longest = max(len(job.template.encode(answer(row))) for row in rows)
-    return max(32, int(1.5 * longest) + 8)
 
 
 def accuracy(job: Job, system: str) -> list[float]:

@@ -13,13 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from executor.encode import Example, encode_all
 from executor.errors import UserError
 from executor.spec import LoraSpec, TrainSpec
 from executor.template import ChatTemplate
 from executor.train import step
 from executor.train.attention import Layout, attention, laid_out
 from executor.train.batch import BUCKET, IGNORE, Batch, make_batch, pad
-from executor.train.encode import Example, encode_all
 from executor.train.fast import quicken
 from executor.train.flat import FlatParameters
 from executor.train.model import add_lora, load_base, trainable

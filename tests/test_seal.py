@@ -10,6 +10,7 @@ from conftest import chat_rows
 
 from executor import stages
 from executor.errors import UserError
+from executor.job import Job
 from executor.run_folder import RunFolder
 
 NewRun = Callable[..., RunFolder]
@@ -32,8 +33,8 @@ def test_a_leak_is_the_whole_question_not_its_last_words(new_run: NewRun) -> Non
     rows = [*chat_rows()[:48], talk("Is it red?", "Shall I look?", "Yes please", "It is.")]
     rows[0] = talk("Is it late?", "Shall I check?", "Yes please", "It is late.")
     run = new_run("go", rows)
-    job = stages.Job(run, run.spec(), lambda *_: None, lambda _: None, lambda: False)
+    job = Job(run, run.spec(), lambda *_: None, lambda _: None, lambda: False)
     assert stages.leaked_rows(job) == 0
     again = new_run("go", [*rows[:48], talk("is it LATE?", "Shall I check?", "yes  please", "No.")])
-    job = stages.Job(again, again.spec(), lambda *_: None, lambda _: None, lambda: False)
+    job = Job(again, again.spec(), lambda *_: None, lambda _: None, lambda: False)
     assert stages.leaked_rows(job) == 1

@@ -82,7 +82,7 @@ def test_an_unknown_key_is_an_error_with_the_nearest_known_one(path: str, value:
         ("train.learning_rate", 0),
         ("train.learning_rate", "fast"),
         ("train.steps", 0),
-        ("train.dtype", "float16"),
+        ("train.dtype", "float64"),
         ("train.method", "galore"),
         ("lora.r", 0),
         ("lora.dropout", 1.0),

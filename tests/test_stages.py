@@ -17,6 +17,7 @@ from executor.evaluate.score import make_scorer
 from executor.evaluate.shots import choose, few_shot_messages
 from executor.evaluate.statistics import interval
 from executor.files import read_json, read_jsonl, sha256_rows
+from executor.job import Job
 from executor.run_folder import RunFolder
 from executor.spec import DataSpec, load_spec, save_spec
 
@@ -186,7 +187,7 @@ def test_a_finished_stage_is_not_done_again(new_run: NewRun, monkeypatch: pytest
     asked: list[str] = []
     answer_rows = stages.answer_rows
 
-    def watched(job: stages.Job, model: Any, system: str) -> None:
+    def watched(job: Job, model: Any, system: str) -> None:
         asked.append(system)
         if len(asked) == 2:
             job.stop = lambda: True

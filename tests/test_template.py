@@ -13,9 +13,9 @@ from conftest import CHATML, chat_rows
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from executor.encode import encode, encode_all
 from executor.errors import UserError
 from executor.template import ChatTemplate
-from executor.train.encode import encode, encode_all
 
 GENERATION = """{% for message in messages %}
 <|im_start|>{{ message.role }}

@@ -70,7 +70,7 @@ def test_the_loss_falls(new_run: NewRun, tiny_model: Path) -> None:
     run = new_run(rows=chat_rows(16), steps=40, learning_rate=2e-2, batch_size=16)
     metrics = train_here(run, tiny_model)
     assert metrics is not None
-    assert metrics.keys() == METRICS
+    assert metrics.keys() >= METRICS
     losses = [line["loss"] for line in read_jsonl(run.metrics_file) if "loss" in line]
     assert losses[-1] < losses[0] / 3
     assert metrics["train_loss"] == losses[-1]
@@ -176,7 +176,7 @@ def test_a_diverged_training_fails_and_saves_no_adapter(steps: int, rate: float,
 def test_a_loss_that_is_no_number_ends_the_training(
     new_run: NewRun, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("executor.train.step.optimizer_step", lambda *_: (math.nan, 1.0))
+    monkeypatch.setattr("executor.train.loop.step_that_fits", lambda *_: (math.nan, 1.0, 8))
     with pytest.raises(DivergedError, match="Step 1"):
         train_here(new_run(), tiny_model)
 
@@ -184,8 +184,8 @@ def test_a_loss_that_is_no_number_ends_the_training(
 FULL = {
     "a checkpoint": ("executor.train.checkpoint.save_file", OSError(errno.ENOSPC, "No space left on device")),
     "safetensors": ("executor.train.checkpoint.save_file", SafetensorError("I/O error: no space left (os error 28)")),
-    "a logged step": ("executor.train.loop.append_jsonl", OSError(errno.ENOSPC, "No space left on device")),
-    "the adapter": ("executor.stages.save_adapter", SafetensorError("I/O error: no space left (os error 28)")),
+    "a logged step": ("executor.train.log.append_jsonl", OSError(errno.ENOSPC, "No space left on device")),
+    "the adapter": ("executor.stage_train.save_adapter", SafetensorError("I/O error: no space left (os error 28)")),
     "the report": ("executor.report.write_report", OSError(errno.ENOSPC, "No space left on device")),
 }
 
@@ -222,7 +222,7 @@ def test_a_bug_is_told_in_one_line_and_traced_in_the_log(
     def broken(*_: object) -> None:
         raise KeyError("what")
 
-    monkeypatch.setattr("executor.stages.train", broken)
+    monkeypatch.setattr("executor.stage_train.train", broken)
     run = new_run()
     assert main(str(run.path)) == 70
     assert "internal error: KeyError" in run.status()["reason"]
@@ -295,7 +295,7 @@ def test_train_ends_with_an_adapter(undisturbed: tuple[Answer, RunFolder]) -> No
     assert answer.code == 0
     assert {"run", "status", "metrics"} <= answer.json.keys()
     assert answer.json["status"] == run.status()["state"] == "done"
-    assert answer.json["metrics"].keys() == METRICS
+    assert answer.json["metrics"].keys() >= METRICS
     assert run.result() == answer.json
     assert step_numbers(run) == list(range(1, 151))
     assert (run.adapter / "adapter_config.json").exists()

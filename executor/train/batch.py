@@ -7,15 +7,13 @@ equal the padded batch's.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
-from executor.spec import steps_per_epoch
+from executor.encode import Example
 from executor.train.attention import Layout
-from executor.train.encode import Example
 
 IGNORE = -100
 MIN_PREFIX = 16
@@ -128,22 +126,3 @@ def next_tokens(example: Example, start: int) -> torch.Tensor:
     ids = torch.tensor(example.ids[start + 1 :])
     trained = torch.tensor(example.trained[start + 1 :], dtype=torch.bool)
     return torch.where(trained, ids, torch.tensor(IGNORE))
-
-
-def epoch_order(rows: int, epoch: int, seed: int) -> list[int]:
-    """A permutation that depends on seed and epoch alone, so a resumed run needs no sampler state."""
-    order = list(range(rows))
-    random.Random(f"{seed}/{epoch}").shuffle(order)  # noqa: S311 (an order, not a secret)
-    return order
-
-
-def batch_rows(rows: int, replay: int, step: int, batch_size: int, seed: int) -> list[int]:
-    """The rows of optimiser step `step` (0-based); replayed rows are numbered behind the task's `rows`.
-
-    Task and replay never share a batch, so a task batch keeps the prompt prefix it shares. The last batch of each
-    kind in an epoch may be smaller.
-    """
-    epoch, place = divmod(step, steps_per_epoch(rows, replay, batch_size))
-    task, own = epoch_order(rows, epoch, seed), [rows + i for i in epoch_order(replay, epoch, seed + 1)]
-    batches = [o[i : i + batch_size] for o in (task, own) for i in range(0, len(o), batch_size)]
-    return batches[epoch_order(len(batches), epoch, seed + 2)[place]]

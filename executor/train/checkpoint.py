@@ -28,6 +28,17 @@ class Progress:
     seconds: float = 0.0
     train_loss: float | None = None
     eval_loss: float | None = None
+    task_metric: float | None = None
+    best_step: int | None = None
+    """the step whose state was best on the validation rows, by `select`"""
+    best_value: float | None = None
+    """what it was chosen by, higher is better"""
+    best_loss: float | None = None
+    best_metric: float | None = None
+    worse: int = 0
+    """validations since then"""
+    ended: bool = False
+    """whether it ended early"""
     micro_batch: int = 0
     """rows computed at once: sums depend on it in the last bit, so a resumed run keeps it"""
 

@@ -7,15 +7,16 @@ from typing import Any
 
 import torch
 
+from executor.encode import Example
 from executor.errors import UserError
 from executor.spec import TrainSpec
 from executor.train import attention
 from executor.train.attention import laid_out
 from executor.train.batch import IGNORE, Batch, make_batch
-from executor.train.encode import Example
 from executor.train.fast import quicken
 from executor.train.flat import FlatParameters
 from executor.train.model import device, trainable
+from executor.train.world import ALONE, World
 
 PLACES = 16
 """positions to a multiple of which logits are computed, so that few different sizes occur"""
@@ -38,21 +39,38 @@ def step_that_fits(
     flat: FlatParameters,
     optimizer: torch.optim.Optimizer,
     micro: int,
+    world: World = ALONE,
 ) -> tuple[float, float, int]:
-    """One step on `examples`, `micro` rows at a time: (loss, gradient norm, micro).
+    """One step on `examples`, `micro` rows at a time: (loss, gradient norm before clipping, micro).
 
-    Where memory runs out `micro` is halved and the step begins anew; its result is that of the whole batch. Raises
-    UserError where not even one row fits.
+    Each process of `world` computes its share of the examples. Where memory runs out `micro` is halved and the share
+    begins anew; the step's result is that of the whole batch. Raises UserError where not even one row fits.
     """
+    count = max(1, sum(sum(example.trained[1:]) for example in examples))
+    loss, micro = add_gradients(model, world.share(examples), count, settings, flat, micro)
+    loss = world.total(loss)
+    world.add_up(flat.gradient)
+    norm = torch.nn.utils.clip_grad_norm_([flat.whole], settings.max_grad_norm)
+    if torch.isfinite(norm):
+        optimizer.step()
+    flat.clear()
+    return loss, norm.item(), micro
+
+
+def add_gradients(
+    model: Any, examples: Sequence[Example], count: int, settings: TrainSpec, flat: FlatParameters, micro: int
+) -> tuple[float, int]:
+    """Add the gradient of the examples' loss divided by `count` to the flat one: (that loss, micro)."""
     while True:
         try:
-            batches = [
-                to_device(
-                    make_batch(examples[i : i + micro], settings.share_prefix, compute_type(settings), blocks(model))
-                )
-                for i in range(0, len(examples), micro)
-            ]
-            return *optimizer_step(model, batches, flat, optimizer, settings), micro
+            loss = 0.0
+            for start in range(0, len(examples), micro):
+                part = batch_loss(model, batch_of(model, examples[start : start + micro], settings), settings)[0]
+                part = part / count
+                if part.requires_grad:  # nothing is trained where no token is
+                    part.backward()  # type: ignore[no-untyped-call]
+                loss += part.item()
+            return loss, micro
         except (RuntimeError, MemoryError) as error:
             if not out_of_memory(error):
                 raise
@@ -73,29 +91,10 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(word in str(error) for word in words)
 
 
-def optimizer_step(
-    model: Any,
-    batches: Sequence[Batch],
-    flat: FlatParameters,
-    optimizer: torch.optim.Optimizer,
-    settings: TrainSpec,
-) -> tuple[float, float]:
-    """One step on the rows of all batches together: (loss, gradient norm before clipping)."""
-    count = sum(int((batch.targets != IGNORE).sum()) for batch in batches)
-    loss = 0.0
-    for batch in batches:
-        part = batch_loss(model, batch, settings)[0] / count
-        part.backward()  # type: ignore[no-untyped-call]
-        loss += part.item()
-    norm = torch.nn.utils.clip_grad_norm_([flat.whole], settings.max_grad_norm)
-    if torch.isfinite(norm):
-        optimizer.step()
-    flat.clear()
-    return loss, norm.item()
-
-
 def batch_loss(model: Any, batch: Batch, settings: TrainSpec) -> tuple[torch.Tensor, int]:
     """(sum of the cross entropy over trained tokens, their number); logits exist only where a target is."""
+    if not bool((batch.targets != IGNORE).any()):
+        return torch.zeros((), device=batch.targets.device), 0
     places = places_with_targets(batch.targets)
     mixed = settings.method == "full" and settings.dtype == "bfloat16"
     with laid_out(batch.layout), torch.autocast(batch.targets.device.type, torch.bfloat16, enabled=mixed):
@@ -124,17 +123,23 @@ def blocks(model: Any) -> bool:
 
 
 @torch.no_grad()
-def evaluation_loss(model: Any, examples: Sequence[Example], settings: TrainSpec, size: int) -> float:
+def evaluation_loss(
+    model: Any, examples: Sequence[Example], settings: TrainSpec, size: int, world: World = ALONE
+) -> float:
     """Mean cross entropy (nats) of all trained tokens of `examples`, `size` rows at a time."""
     model.eval()
+    examples = world.share(examples)
     total, count = 0.0, 0
     for start in range(0, len(examples), size):
-        some = examples[start : start + size]
-        batch = to_device(make_batch(some, settings.share_prefix, compute_type(settings), blocks(model)))
-        loss, tokens = batch_loss(model, batch, settings)
+        loss, tokens = batch_loss(model, batch_of(model, examples[start : start + size], settings), settings)
         total, count = total + loss.item(), count + tokens
     model.train()
-    return total / count
+    return world.total(total) / max(1, world.total(count))
+
+
+def batch_of(model: Any, examples: Sequence[Example], settings: TrainSpec) -> Batch:
+    """The cheapest exact layout of these examples, on the device."""
+    return to_device(make_batch(examples, settings.share_prefix, compute_type(settings), blocks(model)))
 
 
 def to_device(batch: Batch) -> Batch:
