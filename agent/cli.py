@@ -28,6 +28,8 @@ METHODS = ("auto", "lora", "qlora", "dora", "full")
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Newest = Annotated[str | None, typer.Argument(help="A run; the newest if not given.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Approve what would ask first.")]
+Sweep = Annotated[str | None, typer.Option(help="Learning rates to try first, such as lr=1e-4,2e-4,5e-4.")]
+CurriculumOption = Annotated[str, typer.Option("--curriculum", help="Easy rows first: staged or continuous.")]
 BaseModel = Annotated[str | None, typer.Option("--base-model", help="Catalogue name, folder or hub id.")]
 
 
@@ -141,13 +143,32 @@ def plan(
     base_model: BaseModel = None,
     method: Annotated[str, typer.Option(help="auto, lora, qlora, dora or full")] = "auto",
     out: Annotated[Path | None, typer.Option(help="Where to write the spec.")] = None,
+    sweep: Sweep = None,
+    curriculum: CurriculumOption = "none",
+    measure: Annotated[bool, typer.Option(help="Measure a few steps here, where no run told yet.")] = True,
     yes: Annotated[bool, typer.Option("--yes", help="Replace an existing file.")] = False,
     json: Json = False,
 ) -> None:
     """Every training parameter with its reason; memory and time before spending."""
     known_method(method)
-    more = {"out": str(out) if out else None, "overwrite": yes, "method": method}
-    raise typer.Exit(emit_result(call("plan", data=data, base_model=base_model, **more), json))
+    more = {"data": data, "base_model": base_model, "method": method, "sweep": sweep, "curriculum": curriculum}
+    made = call("plan", **more)
+    if measure and made.measurable and not made.measured:
+        measured_steps(more)
+    made = call("plan", **more, out=str(out) if out else None, overwrite=yes)
+    raise typer.Exit(emit_result(made, json))
+
+
+def measured_steps(planned: dict[str, Any]) -> None:
+    """Run a probe of this plan; where it fails the plan stays an estimate, and why is said."""
+    from agent.follow import follow, note
+
+    started = call("probe", **planned)
+    note("Measuring a few training steps on this machine (--no-measure leaves it out) ...")
+    try:
+        follow(started.run, Path(started.run).name)
+    except UserError as error:
+        note(f"Not measured: {error.line()}")
 
 
 @app.command()
@@ -156,12 +177,15 @@ def train(
     resume: Annotated[str | None, typer.Option(help="Go on with this run.")] = None,
     base_model: BaseModel = None,
     method: Annotated[str, typer.Option(help="auto, lora, qlora, dora or full")] = "auto",
+    sweep: Sweep = None,
+    curriculum: CurriculumOption = "none",
     detach: Annotated[bool, typer.Option(help="Return once the run has started.")] = False,
     json: Json = False,
 ) -> None:
     """Train in a process of its own; waits for the end unless --detach."""
     known_method(method)
-    started = call("train", data=data, resume=resume, base_model=base_model, method=method)
+    more = {"sweep": sweep, "curriculum": curriculum}
+    started = call("train", data=data, resume=resume, base_model=base_model, method=method, **more)
     if detach:
         value = {"run": started.run, "status": started.status, "metrics": None}
         emit(value, json, started.text)

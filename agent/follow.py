@@ -6,11 +6,12 @@ import sys
 from typing import Any
 
 from tools.base import Interrupted, printable
-from tools.runs import ask_to_stop, outcome, wait
+from tools.runs import ask_to_stop, mask_shown, outcome, wait
 
 STAGES = {
     "start": "Starting",
     "prepare_model": "Base model",
+    "probe": "Measuring steps",
     "baselines": "Measuring baselines",
     "decide": "Deciding",
     "train": "Training",
@@ -43,11 +44,22 @@ def note(text: str) -> None:
     sys.stderr.flush()
 
 
+def show_mask(run: str, status: dict[str, Any]) -> bool:
+    """Before training begins: the trained tokens of the first example. Whether it was shown."""
+    if status["stage"] != "train" or status["state"] != "running":
+        return False
+    if text := mask_shown(run):
+        note(text)
+    return True
+
+
 def show_lines(run: str) -> None:
     """For a pipe or a log: a line for each stage and note."""
     seen: tuple[Any, Any] = (None, None)
+    shown = False
     for status in wait(run):
         now = (status["stage"], status.get("note"))
+        shown = shown or show_mask(run, status)
         if status["state"] == "running" and now != seen:
             note(f"{STAGES.get(str(now[0]), str(now[0]))}" + (f": {now[1]}" if now[1] else ""))
             seen = now
@@ -74,8 +86,9 @@ def show_bars(run: str) -> None:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True)) as bars:
-        task, seen = None, None
+        task, seen, shown = None, None, False
         for status in wait(run):
+            shown = shown or show_mask(run, status)
             progress = status.get("progress") or {"done": 0, "total": None, "unit": ""}
             now = (status["stage"], progress["unit"])
             if now != seen and status["state"] == "running":

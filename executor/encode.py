@@ -116,10 +116,10 @@ def doubled_start(example: Example, template: ChatTemplate) -> bool:
 
 
 def proof(examples: Sequence[Example], template: ChatTemplate, max_length: int) -> dict[str, Any]:
-    """What the loss sees: counts over all rows, each fault, and the first examples in pieces.
+    """What the loss sees: `rows, tokens, trained_tokens, cut_tokens, cut_replies, max_length, longest, faults, first`.
 
-    `rows, tokens, trained_tokens, cut_tokens, cut_replies, longest, faults, first: [[{"text", "trained"}]]`. Every
-    piece is the text of neighbouring tokens, decoded from their ids: what is shown is what the model is given.
+    `first` holds the first examples in pieces `{"text", "trained"}`, each the text of neighbouring tokens, decoded from
+    their ids: what is shown is what the model is given.
     """
     used = [(e.ids[:max_length], e.trained[:max_length]) for e in examples]
     return {
@@ -128,6 +128,7 @@ def proof(examples: Sequence[Example], template: ChatTemplate, max_length: int) 
         "trained_tokens": sum(sum(trained) for _, trained in used),
         "cut_tokens": sum(max(0, len(e.ids) - max_length) for e in examples),
         "cut_replies": sum(any(e.trained[max_length:]) for e in examples),
+        "max_length": max_length,
         "longest": max((len(e.ids) for e in examples), default=0),
         "faults": faults(examples, template, max_length),
         "first": [pieces(Example(ids, trained), template) for ids, trained in used[:SHOWN]],
@@ -150,12 +151,11 @@ def marked(found: dict[str, Any], shown: int = 1, width: int = 400) -> str:
     share = found["trained_tokens"] / max(1, found["tokens"])
     seen = f"{found['trained_tokens']:,} of {found['tokens']:,} tokens ({share:.1%})"
     lines = [f"The loss sees {seen} of {found['rows']} rows."]
-    there = [f"{count} rows {fault}" for fault, count in found["faults"].items() if count]
-    if there:
-        lines.append(f"Allowed all the same: {', '.join(there)}.")
-    for example in found["first"][:shown]:
+    longest = {"limit": found["max_length"], "longest": found["longest"]}
+    lines += [f"{count} rows {TOLD[fault].format(**longest)}." for fault, count in found["faults"].items() if count]
+    for number, example in enumerate(found["first"][:shown], start=1):
         text = "".join(f"[[{p['text']}]]" if p["trained"] else shortened(p["text"], width) for p in example)
-        lines.append(text)
+        lines.append(f"Row {number}, what is trained between [[ and ]]:\n{text.rstrip()}")
     return "\n".join(lines)
 
 

@@ -13,16 +13,19 @@ from executor.files import write_text
 
 NAME = r"^[A-Za-z0-9_][\w. -]*(/[A-Za-z0-9_][\w.-]*)?$"
 """names reach paths and commands, and a spec may come from elsewhere: no `..`, no leading dot, no option"""
-Stage = Literal["prepare_model", "baselines", "decide", "train", "evaluate", "report"]
+Stage = Literal["prepare_model", "probe", "baselines", "decide", "train", "evaluate", "report"]
 Method = Literal["lora", "qlora", "dora", "full"]
 Fault = Literal["untrained", "too_long", "endless", "doubled_start"]
 """of a training row: no token of a reply is trained, longer than max_length, no end of a reply, two start tokens"""
-RunKind = Literal["go", "compare", "train", "evaluate"]
+Curriculum = Literal["none", "staged", "continuous"]
+Select = Literal["last", "eval_loss", "task_metric"]
+RunKind = Literal["go", "compare", "train", "evaluate", "probe"]
 System = Literal["zero_shot", "prompt", "few_shot", "fine_tuned"]
 STAGES: dict[str, tuple[Stage, ...]] = {
     "go": ("prepare_model", "baselines", "decide", "train", "evaluate", "report"),
     "compare": ("prepare_model", "baselines", "decide", "report"),
     "train": ("prepare_model", "train", "report"),
+    "probe": ("prepare_model", "probe"),
     "evaluate": ("prepare_model", "baselines", "evaluate", "report"),
 }
 
@@ -114,7 +117,7 @@ class TrainSpec(Part):
     """tokens; a longer example is refused, unless `allow` names too_long: then its end is cut off"""
     allow: tuple[Fault, ...] = ()
     """faults of rows that are trained on all the same; each one present that is not named here refuses the run"""
-    curriculum: Literal["none", "staged", "continuous"] = "none"
+    curriculum: Curriculum = "none"
     """`staged`: the easiest third, two thirds, all, for a third of the steps each; `continuous`: a growing share"""
     seed: int = 0
     threads: int = Field(default=2, ge=1)
@@ -127,7 +130,7 @@ class TrainSpec(Part):
     """rows of the base model's own answers to everyday prompts, mixed in once an epoch against forgetting"""
     evaluate_every: int = Field(default=0, ge=0)
     """steps between validations; 0: once an epoch"""
-    select: Literal["last", "eval_loss", "task_metric"] = "last"
+    select: Select = "last"
     """which state becomes the result: the last one, or the one that was best on the validation rows"""
     patience: int = Field(default=0, ge=0)
     """validations in a row without a better `select` after which the training ends; 0: never"""

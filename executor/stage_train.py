@@ -11,7 +11,7 @@ from typing import Any
 from executor.data.rows import answer
 from executor.errors import UserError
 from executor.evaluate.generate import generate
-from executor.files import read_json, write_json, write_jsonl
+from executor.files import read_json, read_jsonl, write_json, write_jsonl
 from executor.job import Job
 from executor.prepare_model import in_four_bits
 from executor.run_folder import RunFolder
@@ -21,6 +21,9 @@ from executor.train.model import save_adapter, save_model, to_train
 from executor.train.replay import replay_rows
 from executor.train.watch import TaskMetric
 from executor.train.workers import workers
+
+PROBED_STEPS = 8
+"""optimiser steps that a probe measures"""
 
 
 def train_stage(job: Job) -> dict[str, Any]:
@@ -68,13 +71,39 @@ def task_metric(job: Job) -> TaskMetric:
     def measure(model: Any) -> float | None:
         if not rows:
             return None
-        size = job.spec.evaluate.batch_size
+        size = job.spec.train.micro_batch or job.spec.train.batch_size  # no more memory than a step needs
         answers = generate(model, prompts, job.template.end_ids, job.answer_limit, size)
         outputs = [job.template.tokenizer.decode(list(each.ids)).strip() for each in answers]
         scores = [job.scorer(out, answer(row))["task_accuracy"] for out, row in zip(outputs, rows, strict=True)]
         return sum(scores) / len(scores)
 
     return measure
+
+
+def probe(job: Job) -> dict[str, Any]:
+    """A few steps of the planned training, measured: `steps, first_seconds, step_seconds, memory_bytes, tokens`.
+
+    `first_seconds` is what the first step took beyond the others; `step_seconds` their mean. What was trained is not
+    kept.
+    """
+    folder = in_four_bits(job.base_folder, job.say) if job.spec.train.method == "qlora" else job.base_folder
+    run = Trial(job.run.path / "probe", job.run)
+    shutil.rmtree(run.path, ignore_errors=True)
+    run.path.mkdir(parents=True)
+    steps = min(PROBED_STEPS, job.spec.train.steps)
+    spec = job.spec.model_copy(update={"train": job.spec.train.model_copy(update={"steps": steps, "select": "last"})})
+    found = train(to_train(folder, spec), run, spec, job.template, job.report, job.stop, task_metric(job))
+    ends = [line["seconds"] for line in read_jsonl(run.metrics_file) if "loss" in line]
+    took = [end - start for start, end in zip([0.0, *ends], ends, strict=False)]
+    each = sum(took[1:]) / len(took[1:]) if len(took) > 1 else took[0]
+    shutil.rmtree(run.checkpoints, ignore_errors=True)
+    return {
+        "steps": steps,
+        "first_seconds": max(0.0, took[0] - each),
+        "step_seconds": each,
+        "memory_bytes": found["peak_memory_bytes"],
+        "tokens": found["tokens"],
+    }
 
 
 @dataclass(frozen=True)

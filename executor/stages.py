@@ -26,7 +26,7 @@ from executor.job import Job
 from executor.prepare_model import in_four_bits, prepare_model
 from executor.run_folder import RunFolder
 from executor.spec import Stage
-from executor.stage_train import train_stage
+from executor.stage_train import probe, train_stage
 from executor.template import ChatTemplate
 from executor.train.model import load_adapter, load_base
 
@@ -38,7 +38,7 @@ def prepare(job: Job) -> dict[str, Any]:
     write_json(job.run.path / "env.json", environment())
     check_seal(job.run)
     folder = prepare_model(job.spec.model, job.say)
-    if "train" in job.spec.stages:
+    if job.spec.kind in ("go", "train", "probe"):
         prove_mask(job, ChatTemplate(folder))
     return {"folder": str(folder)}
 
@@ -234,6 +234,7 @@ def result_of(job: Job) -> dict[str, Any]:
 
 RUNNERS: dict[Stage, Callable[[Job], dict[str, Any]]] = {
     "prepare_model": prepare,
+    "probe": probe,
     "baselines": baselines,
     "decide": decide_stage,
     "train": train_stage,
@@ -253,4 +254,4 @@ def run_stages(job: Job, started: Callable[[Stage], None]) -> dict[str, Any]:
             job.run.finish(stage, RUNNERS[stage](job))
         if stage == "prepare_model":
             job.base_folder = Path((job.run.summary(stage) or {})["folder"])
-    return job.run.summary("report") or {}
+    return job.run.summary("report") or result_of(job)

@@ -13,11 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from executor.encode import Example, encode_all
-from executor.spec import LoraSpec, TrainSpec, steps_per_epoch
+from executor.spec import LoraSpec, TrainSpec
 from executor.template import ChatTemplate
 from executor.train.batch import IGNORE, Batch, common_prefix, make_batch, pad
 from executor.train.model import add_lora, trainable
-from executor.train.order import Order
 from executor.train.step import batch_loss
 
 IDS = st.lists(st.integers(0, 3), min_size=2, max_size=40)
@@ -104,22 +103,3 @@ def test_either_layout_has_the_same_targets(parts: list[tuple[list[int], list[in
     for batch in (one, other):
         assert batch.targets.shape == batch.inputs["input_ids"].shape
         assert (batch.targets != IGNORE).sum() == sum(len(r) for _, r in parts)
-
-
-@given(st.integers(1, 50), st.integers(0, 20), st.integers(1, 9), st.integers(0, 3), st.integers(0, 5))
-def test_every_row_is_seen_once_an_epoch(rows: int, replay: int, size: int, epoch: int, seed: int) -> None:
-    steps = steps_per_epoch(rows, replay, size)
-    order = Order(rows, replay, TrainSpec(steps=1, batch_size=size, seed=seed))
-    batches = [order.batch(epoch * steps + step) for step in range(steps)]
-    assert sorted(i for batch in batches for i in batch) == list(range(rows + replay))
-    assert all(0 < len(batch) <= size for batch in batches)
-    assert all(max(batch) < rows or min(batch) >= rows for batch in batches), "task and replay never share a batch"
-
-
-def test_the_order_changes_with_epoch_and_seed_and_with_nothing_else() -> None:
-    def order(epoch: int, seed: int) -> list[int]:
-        order = Order(40, 0, TrainSpec(steps=1, seed=seed))
-        return [i for step in range(5) for i in order.batch(epoch * 5 + step)]
-
-    assert order(0, 0) == order(0, 0) != order(1, 0)
-    assert order(0, 0) != order(0, 1)

@@ -13,7 +13,7 @@ from conftest import CHATML, chat_rows
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from executor.encode import encode, encode_all
+from executor.encode import encode, encode_all, marked, pieces, proof
 from executor.errors import UserError
 from executor.template import ChatTemplate
 
@@ -203,6 +203,38 @@ def test_rows_that_cannot_be_trained_are_counted_in_one_error(template: Callable
         encode_all([{"messages": long}, {"messages": long}, {"messages": silent}], ours, 64, "train")
     assert "2 rows are longer than max_length 64" in caught.value.what
     assert "1 rows have no token of a reply to train" in caught.value.what
+
+
+def test_a_fault_that_is_allowed_is_trained_on_and_told(template: Callable[[str], ChatTemplate]) -> None:
+    ours = template(CHATML)
+    long = {"messages": [{"role": "user", "content": "word " * 200}, {"role": "assistant", "content": "yes"}]}
+    unweighted = {"messages": [*TALKS["one turn"][:-1], TALKS["one turn"][-1] | {"weight": 0}]}
+    rows = [long, unweighted, {"messages": TALKS["one turn"]}]
+    with pytest.raises(UserError, match="no token of a reply"):
+        encode_all(rows, ours, 64, "train", allow=["too_long"])
+    examples = encode_all(rows, ours, 64, "train", allow=["too_long", "untrained"])
+    assert [len(e.ids) <= 64 for e in examples] == [True] * 3
+    assert [any(e.trained) for e in examples] == [False, False, True]
+    found = proof([encode(row, ours) for row in rows], ours, 64)
+    assert found["faults"] == {"untrained": 1, "too_long": 1, "endless": 0, "doubled_start": 0}
+    assert (found["cut_replies"], found["cut_tokens"]) == (1, len(encode(long, ours).ids) - 64)
+    assert found["trained_tokens"] == sum(sum(e.trained) for e in examples)
+
+
+@pytest.mark.parametrize("source", [CHATML, GENERATION])
+@pytest.mark.parametrize("talk", TALKS)
+def test_the_proof_shows_what_the_model_is_given(
+    talk: str, source: str, template: Callable[[str], ChatTemplate]
+) -> None:
+    ours = template(source)
+    example = encode({"messages": TALKS[talk]}, ours)
+    shown = pieces(example, ours)
+    assert "".join(piece["text"] for piece in shown) == ours.tokenizer.decode(example.ids, skip_special_tokens=False)
+    assert [piece["trained"] for piece in shown] == [shown[0]["trained"] ^ (i % 2 == 1) for i in range(len(shown))]
+    text = marked(proof([example], ours, 512))
+    for piece in shown:
+        assert not piece["trained"] or f"[[{piece['text']}]]" in text
+    assert f"The loss sees {sum(example.trained)} of {len(example.ids)} tokens" in text
 
 
 def test_a_reply_that_never_ends_is_refused(template: Callable[[str], ChatTemplate]) -> None:

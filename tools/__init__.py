@@ -10,7 +10,7 @@ from tools.data_write import WRITE_TOOLS
 from tools.decide import DECIDE
 from tools.describe import DESCRIBE_TOOLS
 from tools.diagnose import DIAGNOSE
-from tools.jobs import COMPARE, EVALUATE, GO, PLAN, TRAIN
+from tools.jobs import COMPARE, EVALUATE, GO, PLAN, PROBE, TRAIN
 from tools.look_up import FACTS, LOOK_UP
 from tools.models import RECOMMEND_MODELS
 from tools.runs import RUNS
@@ -29,6 +29,7 @@ TOOLS: tuple[Tool[Any, Any], ...] = (
     *VERSION_TOOLS,
     *DESCRIBE_TOOLS,
     PLAN,
+    PROBE,
     COMPARE,
     GO,
     TRAIN,

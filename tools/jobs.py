@@ -9,12 +9,14 @@ from pydantic import Field
 
 from executor.data import store
 from executor.data.prepare import rows_to_test
+from executor.encode import marked
 from executor.errors import UsageError, UserError
 from executor.files import read_json, read_jsonl, sha256_rows
+from executor.model_cache import prepared_folder
 from executor.run_folder import RunFolder, create_run, find_run
-from executor.spec import STAGES, Method, RunSpec, System, load_spec, save_spec
+from executor.spec import STAGES, Curriculum, Method, RunSpec, System, load_spec, save_spec
 from tools.base import Args, Result, Tool
-from tools.planning import Planned, Wish, plan_job
+from tools.planning import Planned, Wish, mask_of, plan_job, rates_of
 from tools.runs import start
 
 SYSTEMS: tuple[System, ...] = ("zero_shot", "prompt", "few_shot", "fine_tuned")
@@ -97,10 +99,16 @@ def planned_text(planned: Planned) -> str:
         f"{method_text(spec)}, learning rate {train.learning_rate:g}, "
         f"{train.steps} steps of {train.batch_size} rows ({train.epochs:g} epochs)."
     )
+    if spec.sweep:
+        rates = ", ".join(f"{rate:g}" for rate in spec.sweep.learning_rates)
+        lines.append(
+            f"Before it, {len(spec.sweep.learning_rates)} trials of {spec.sweep.steps} steps each choose the learning "
+            f"rate among {rates} on the validation rows; together they take about as long as the training."
+        )
     if spec.estimate:
         seconds, memory = spec.estimate["seconds"], spec.estimate["memory_bytes"]
         known = spec.estimate.get("basis") or ""
-        basis = f"as run {known} measured" if "-train-" in known or "-go-" in known else "estimated"
+        basis = f"as run {known} measured" if measured_here(spec) else "estimated"
         lines.append(
             f"Training takes about {duration(seconds['expected'])} ({duration(seconds['low'])} to "
             f"{duration(seconds['high'])}) and {memory['expected'] / 2**30:.1f} GiB on {spec.estimate['device']} "
@@ -112,6 +120,12 @@ def planned_text(planned: Planned) -> str:
             "measured with them; its verdict there will be `do_not_ship`."
         )
     return "\n\n".join(lines)
+
+
+def measured_here(spec: RunSpec) -> bool:
+    """Whether the prediction rests on steps measured on this machine."""
+    known = (spec.estimate or {}).get("basis") or ""
+    return any(f"-{kind}-" in known for kind in ("train", "go", "probe"))
 
 
 def method_text(spec: RunSpec) -> str:
@@ -167,22 +181,29 @@ class TrainArgs(Args):
     base_model: str | None = None
     method: Choice = "auto"
     """how to train; auto is LoRA, or QLoRA where only that fits in memory"""
+    sweep: str | None = None
+    """learning rates to try on short trainings first, such as lr=1e-4,2e-4,5e-4"""
+    curriculum: Curriculum = "none"
+    """easy rows first: staged (a third, two thirds, all) or continuous (a growing share)"""
 
 
 def run_train(args: TrainArgs) -> JobResult:
     if args.resume:
-        if args.base_model or args.data or args.method != "auto":
-            raise UsageError("A run goes on with its own data, model and method", "--resume", "Name only the run.")
+        if args != TrainArgs(resume=args.resume):
+            raise UsageError("A run goes on with its own data, model and settings", "--resume", "Name only the run.")
         return resume(find_run(args.resume))
     if not args.data:
         raise UsageError("Nothing to train on", "finetune train", "Name a data file, a spec.yaml, or --resume RUN.")
     path = Path(args.data).expanduser()
     if path.suffix.lower() in (".yaml", ".yml"):
-        if args.base_model or args.method != "auto":
-            raise UsageError("The spec names base model and method", str(path), "Change them in the spec itself.")
+        if args != TrainArgs(data=args.data):
+            raise UsageError("The spec names model, method and settings", str(path), "Change them in the spec itself.")
         run = from_spec(path)
         return launched(start(run), run.spec(), f"Training again from {path}.")
-    wish = Wish(data=path, base_model=args.base_model, method=named(args.method))
+    rates = rates_of(args.sweep) if args.sweep else ()
+    wish = Wish(
+        data=path, base_model=args.base_model, method=named(args.method), curriculum=args.curriculum, rates=rates
+    )
     planned = plan_job("train", wish, TRAIN_RATIOS)
     return launched(start(planned.create()), planned.spec, planned_text(planned))
 
@@ -263,23 +284,39 @@ class PlanArgs(DataArgs):
     """replace an existing file"""
     method: Choice = "auto"
     """how to train; auto is LoRA, or QLoRA where only that fits in memory"""
+    sweep: str | None = None
+    """learning rates to try on short trainings first, such as lr=1e-4,2e-4,5e-4"""
+    curriculum: Curriculum = "none"
+    """easy rows first: staged (a third, two thirds, all) or continuous (a growing share)"""
+
+    def wish(self) -> Wish:
+        rates = rates_of(self.sweep) if self.sweep else ()
+        return Wish(
+            Path(self.data).expanduser(), base_model=self.base_model, task=self.task, mapping=self.mapping,
+            method=named(self.method), curriculum=self.curriculum, rates=rates,
+        )  # fmt: skip
 
 
 class PlanResult(Result):
     spec: dict[str, Any]
+    measured: bool
+    """whether the prediction rests on steps measured on this machine"""
+    measurable: bool
+    """whether it could: the base model is on this disk"""
     estimate: dict[str, Any] | None
     reasons: dict[str, Any]
     summary: str
+    mask: dict[str, Any] | None
+    """what the loss would see: counts, faults, and the first examples in pieces"""
 
     def text(self) -> str:
         why = [f"- `{field}`: {reason['reason']} [{reason['source']}]" for field, reason in self.reasons.items()]
-        return self.summary + "\n\n" + "\n".join(why)
+        shown = f"\n\n```\n{marked(self.mask)}\n```" if self.mask else ""
+        return self.summary + "\n\n" + "\n".join(why) + shown
 
 
 def run_plan(args: PlanArgs) -> PlanResult:
-    path, method = Path(args.data).expanduser(), named(args.method)
-    wish = Wish(path, base_model=args.base_model, task=args.task, mapping=args.mapping, method=method)
-    planned = plan_job("train", wish, TRAIN_RATIOS)
+    planned = plan_job("train", args.wish(), TRAIN_RATIOS)
     if args.out:
         out = Path(args.out).expanduser()
         if out.exists() and not args.overwrite:
@@ -287,7 +324,17 @@ def run_plan(args: PlanArgs) -> PlanResult:
         save_spec(planned.spec, out)
     spec = planned.spec.model_dump(mode="json")
     reasons = {k: v.model_dump() for k, v in planned.spec.reasons.items()}
-    return PlanResult(spec=spec, estimate=planned.spec.estimate, reasons=reasons, summary=planned_text(planned))
+    ready = (prepared_folder(planned.spec.model) / "tokenizer.json").exists()
+    return PlanResult(
+        spec=spec, estimate=planned.spec.estimate, reasons=reasons, summary=planned_text(planned),
+        measured=measured_here(planned.spec), measurable=ready, mask=mask_of(planned),
+    )  # fmt: skip
+
+
+def run_probe(args: PlanArgs) -> JobResult:
+    """The first steps of the planned training, so that its prediction is measured."""
+    planned = plan_job("probe", args.wish(), TRAIN_RATIOS)
+    return launched(start(planned.create()), planned.spec, "Measuring a few training steps on this machine.")
 
 
 GO = Tool(
@@ -303,6 +350,12 @@ TRAIN = Tool(
     description="Train (LoRA, QLoRA, DoRA, full) on a data file or a spec, or resume a run. Returns at once.",
     args=TrainArgs, result=JobResult, run=run_train, asks_first=True,
     command="finetune train {data} --resume {resume} --base-model {base_model} --method {method}",
+)  # fmt: skip
+PROBE = Tool(
+    name="probe",
+    description="Measure a few steps of a planned training on this machine; a plan made after it rests on them.",
+    args=PlanArgs, result=JobResult, run=run_probe, asks_first=True,
+    command="finetune plan {data} --base-model {base_model} --method {method}",
 )  # fmt: skip
 COMPARE = Tool(
     name="compare",

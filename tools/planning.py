@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from executor.data.prepare import Prepared, prepare
+from executor.encode import encode, proof
 from executor.errors import UsageError, UserError
-from executor.estimate import Lengths, Rates, Shape, estimate, shape_of
+from executor.estimate import GIB, Lengths, Rates, Shape, estimate, shape_of
 from executor.files import read_json
 from executor.hardware import hardware
 from executor.model_cache import prepared_folder
 from executor.run_folder import RunFolder, all_runs, create_run
 from executor.spec import (
     STAGES,
+    Curriculum,
     DataSpec,
     EvaluateSpec,
     LoraSpec,
@@ -24,6 +26,8 @@ from executor.spec import (
     Reason,
     RunKind,
     RunSpec,
+    Select,
+    SweepSpec,
     System,
     TrainSpec,
     steps_per_epoch,
@@ -35,8 +39,12 @@ from tools.base_model import resolve_model
 CHARACTERS_PER_TOKEN = 3.6
 """assumed where the model's tokenizer is not on this disk yet"""
 SAMPLE = 200
+PROVED = 1000
+"""training rows whose mask a plan looks at"""
 ALIKE = 0.2
 """relative difference in length up to which rows count as alike; and the range of a prediction from a measured run"""
+LEAST_TRIAL = 10
+"""optimiser steps of a trial in a sweep at least"""
 UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
@@ -54,6 +62,9 @@ class Wish:
     mapping: dict[str, str] | None = None
     seed: int = 0
     method: Method | None = None
+    curriculum: Curriculum = "none"
+    rates: tuple[float, ...] = ()
+    """learning rates to try, at least two, or none"""
 
 
 @dataclass(frozen=True)
@@ -73,6 +84,7 @@ def plan_job(kind: RunKind, wish: Wish, ratios: tuple[float, float, float] = (0.
     model = resolve_model(wish.base_model)
     data = prepare(wish.data, test=wish.test, task=wish.task, mapping=wish.mapping, seed=wish.seed, ratios=ratios)
     lora, train, reasons = training(kind, model, data, limit, wish.method)
+    train = train.model_copy(update={"curriculum": wish.curriculum})
     predicted = predict(model, data, lora, train)
     if limit and predicted is None:
         fix = "Leave --budget out, or train once: the model's shape is read when it is on this disk."
@@ -99,11 +111,32 @@ def plan_job(kind: RunKind, wish: Wish, ratios: tuple[float, float, float] = (0.
         ),
         lora=lora,
         train=train,
+        sweep=sweep(wish.rates, train),
         evaluate=evaluation(systems, wish.target, data),
         estimate=predicted,
         reasons=reasons,
     )
     return Planned(data, spec)
+
+
+def sweep(rates: tuple[float, ...], train: TrainSpec) -> SweepSpec | None:
+    """Trials of these rates that together take as many steps as the training itself."""
+    if not rates:
+        return None
+    return SweepSpec(learning_rates=rates, steps=max(LEAST_TRIAL, -(-train.steps // len(rates))))
+
+
+def rates_of(words: str) -> tuple[float, ...]:
+    """`lr=1e-4,2e-4,5e-4` as rates, each once, in order. Raises UsageError."""
+    name, _, values = words.partition("=")
+    try:
+        rates = tuple(dict.fromkeys(float(value) for value in values.split(",")))
+    except ValueError:
+        rates = ()
+    if name.strip() not in ("lr", "learning_rate") or not 2 <= len(rates) <= 12 or not all(0 < r < 1 for r in rates):
+        fix = "Write two to twelve rates below 1, such as --sweep lr=1e-4,2e-4,5e-4."
+        raise UsageError(f'"{words}" is no sweep', "--sweep", fix)
+    return rates
 
 
 def what_fits(model: ModelSpec, data: Prepared, lora: LoraSpec, train: TrainSpec) -> str:
@@ -175,7 +208,11 @@ def training(
         target_modules=choose("lora.target_modules", "target_modules"),
     )
     rate = "learning_rate_full" if chosen == "full" else "learning_rate_small" if small else "learning_rate"
+    select, watched = watching(data, reasons)
     train = TrainSpec(
+        select=select,
+        watched_rows=watched,
+        patience=choose("train.patience", "patience") if select != "last" else 0,
         method=chosen,
         learning_rate=choose("train.learning_rate", rate),
         epochs=epochs,
@@ -199,6 +236,24 @@ def training(
     return lora, train, reasons
 
 
+def watching(data: Prepared, reasons: dict[str, Reason]) -> tuple[Select, int]:
+    """(what the kept state is chosen by, validation rows whose answers are scored).
+
+    Short answers are scored as the test will score them, where there are rows enough to tell; free text is judged by
+    its loss, for writing it at every validation takes longer than training.
+    """
+    rows = len(data.validation)
+    if data.task.kind == "text" or rows < number("defaults", "watched_rows_least"):
+        known = fact("defaults", "select_loss" if rows else "select_last")
+        select: Select = "eval_loss" if rows else "last"
+        watched = 0
+    else:
+        known, select = fact("defaults", "select_metric"), "task_metric"
+        watched = int(number("defaults", "watched_rows"))
+    reasons["train.select"] = Reason(reason=known.reason or known.text, source=known.source[0])
+    return select, watched
+
+
 def predict(model: ModelSpec, data: Prepared, lora: LoraSpec, train: TrainSpec) -> dict[str, Any] | None:
     """The contract's `estimate`, or None where the model's shape is not known before it is fetched."""
     folder = prepared_folder(model)
@@ -218,47 +273,73 @@ def predict(model: ModelSpec, data: Prepared, lora: LoraSpec, train: TrainSpec) 
     )
     lengths = token_lengths(folder, data)
     predicted = estimate(shape, lora, train, lengths, len(data.train), device, rates)
-    return calibrated(predicted, model, train, lengths.mean)
+    return calibrated(predicted, model, lora, train, lengths.mean)
 
 
-def calibrated(predicted: dict[str, Any], model: ModelSpec, train: TrainSpec, tokens: float) -> dict[str, Any]:
-    """The prediction by the rate and memory of the newest finished run like it on this machine, if there is one.
+def calibrated(
+    predicted: dict[str, Any], model: ModelSpec, lora: LoraSpec, train: TrainSpec, tokens: float
+) -> dict[str, Any]:
+    """The prediction by what the newest run like it, or a probe of it, measured on this machine, if there is one.
 
-    Alike: the same model, method, number format, batch and threads, rows of about the same length.
+    Alike: the same model, adapter, method, number format, batch and threads, rows of about the same length.
     """
     for run in all_runs():
-        measured = like(run, model, train, tokens)
-        if measured is None:
+        found = like(run, model, lora, train, tokens)
+        if found is None:
             continue
         spread = {"low": 1 - ALIKE, "expected": 1.0, "high": 1 + ALIKE}
-        seconds = measured["seconds"] / measured["steps"] * train.steps
+        seconds = found.first_seconds + found.step_seconds * train.steps
         return predicted | {
-            "memory_bytes": {k: int(measured["peak_memory_bytes"] * f) for k, f in spread.items()},
+            "memory_bytes": {k: int(found.memory_bytes * f) for k, f in spread.items()},
             "seconds": {k: round(seconds * f, 3) for k, f in spread.items()},
+            "fits": found.memory_bytes + GIB <= hardware().memory,
             "basis": run.name,
         }
     return predicted
 
 
-def like(run: RunFolder, model: ModelSpec, train: TrainSpec, tokens: float) -> dict[str, Any] | None:
-    """The `metrics` of a run that is like what is planned."""
+@dataclass(frozen=True)
+class Measured:
+    """What a finished training, or a probe of its first steps, took on this machine."""
+
+    steps: int
+    tokens: int
+    first_seconds: float
+    """of the first step, beyond the others"""
+    step_seconds: float
+    memory_bytes: int
+
+
+def measured(run: RunFolder) -> Measured | None:
+    """Of a run that trained or probed; None where it did neither, or took part of another run's work."""
+    trained = (run.summary("train") or {}).get("metrics") or {}
+    if trained.get("seconds"):
+        each = trained["seconds"] / trained["steps"]
+        return Measured(trained["steps"], trained["tokens"], 0.0, each, trained["peak_memory_bytes"])
+    probed = run.summary("probe")
+    return Measured(**probed) if probed else None
+
+
+def like(run: RunFolder, model: ModelSpec, lora: LoraSpec, train: TrainSpec, tokens: float) -> Measured | None:
+    """What a run measured that is like what is planned."""
     try:
-        metrics = (run.summary("train") or {}).get("metrics") or {}
-        if not metrics.get("seconds"):
+        found = measured(run)
+        if found is None:
             return None
         then, machine = run.spec(), read_json(run.path / "env.json")["hardware"]
-    except (OSError, ValueError, KeyError, UserError):
+    except (OSError, ValueError, KeyError, TypeError, UserError):
         return None
-    same = ("method", "dtype", "batch_size", "micro_batch", "threads", "share_prefix")
-    rows = metrics["steps"] * then.train.batch_size
+    same = ("method", "objective", "dtype", "batch_size", "micro_batch", "threads", "share_prefix", "curriculum")
+    rows = found.steps * then.train.batch_size
     alike = (
         then.model == model
+        and then.lora == lora
         and machine == hardware().model_dump()
         and all(getattr(then.train, field) == getattr(train, field) for field in same)
         and bool(then.train.replay) == bool(train.replay)
-        and abs(metrics["tokens"] / rows / tokens - 1) < ALIKE
+        and abs(found.tokens / rows / tokens - 1) < ALIKE
     )
-    return metrics if alike else None
+    return found if alike else None
 
 
 def catalogue_shape(model: ModelSpec) -> Shape | None:
@@ -266,6 +347,16 @@ def catalogue_shape(model: ModelSpec) -> Shape | None:
     wanted = ("parameters", "layers", "hidden", "intermediate", "heads", "key_value_heads", "vocabulary")
     found = {key: getattr(row, key) for key in wanted} if row else {}
     return Shape(**found) if found and None not in found.values() else None
+
+
+def mask_of(planned: Planned) -> dict[str, Any] | None:
+    """What the loss would see of the training rows; None where the model's tokenizer is not on this disk yet."""
+    folder = prepared_folder(planned.spec.model)
+    if not (folder / "tokenizer.json").exists():
+        return None
+    template = ChatTemplate(folder)
+    examples = [encode(row, template) for row in planned.prepared.train[:PROVED]]
+    return proof(examples, template, planned.spec.train.max_length)
 
 
 def token_lengths(folder: Path, data: Prepared) -> Lengths:

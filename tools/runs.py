@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
+from executor.encode import marked
 from executor.errors import FinetuneError, Interrupted, ServiceError, UserError
+from executor.files import read_json
 from executor.launch import follow, launch, stop
 from executor.run_folder import RunFolder, all_runs, find_run
 from tools.base import Args, Result, Tool
@@ -70,7 +72,7 @@ def progress(run: str) -> dict[str, Any]:
     """Everything a front end draws of a run: state, progress, curves, and the result once there is one."""
     folder = find_run(run)
     status, lines = folder.status(), folder.metrics()
-    steps = [line for line in lines if "loss" in line]
+    steps = [line for line in lines if isinstance(line.get("loss"), float | int)]
     evaluations = [line for line in lines if "eval_loss" in line]
     keys = ("state", "stage", "reason", "pid")
     return {key: status.get(key) for key in keys} | {
@@ -117,6 +119,12 @@ def result_text(result: dict[str, Any]) -> str:
     if result.get("report"):
         lines.append(f"\nReport: {result['report']}")
     return "\n".join(lines)
+
+
+def mask_shown(run: str) -> str | None:
+    """What the loss of this training sees, with the first example marked; None where it trains nothing (yet)."""
+    file = find_run(run).path / "examples.json"
+    return marked(read_json(file)["train"]) if file.exists() else None
 
 
 def start(run: RunFolder) -> RunFolder:
