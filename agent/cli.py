@@ -152,15 +152,15 @@ def plan(
     """Every training parameter with its reason; memory and time before spending."""
     known_method(method)
     more = {"data": data, "base_model": base_model, "method": method, "sweep": sweep, "curriculum": curriculum}
-    made = call("plan", **more)
-    if measure and made.measurable and not made.measured:
-        measured_steps(more)
-    made = call("plan", **more, out=str(out) if out else None, overwrite=yes)
+    written = str(out) if out else None
+    made = call("plan", **more, out=written, overwrite=yes)
+    if measure and made.measurable and not made.measured and measured_steps(more):
+        made = call("plan", **more, out=written, overwrite=True)
     raise typer.Exit(emit_result(made, json))
 
 
-def measured_steps(planned: dict[str, Any]) -> None:
-    """Run a probe of this plan; where it fails the plan stays an estimate, and why is said."""
+def measured_steps(planned: dict[str, Any]) -> bool:
+    """Run a probe of this plan; where it fails the plan stays an estimate, and why is said. Whether it was measured."""
     from agent.follow import follow, note
 
     started = call("probe", **planned)
@@ -169,6 +169,8 @@ def measured_steps(planned: dict[str, Any]) -> None:
         follow(started.run, Path(started.run).name)
     except UserError as error:
         note(f"Not measured: {error.line()}")
+        return False
+    return True
 
 
 @app.command()

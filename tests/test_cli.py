@@ -44,7 +44,7 @@ def in_finished(finished: Finished, monkeypatch: pytest.MonkeyPatch) -> Finished
         (["data", "check", "TABLE"], "valid target rows problems counts quality"),
         (["data", "split", "TABLE", "-o", "OUT"], "train validation test clusters leakage seed"),
         (["models", "--memory", "24GB"], "models"),
-        (["plan", "TABLE", "--base-model", "MODEL"], "spec estimate reasons"),
+        (["plan", "TABLE", "--base-model", "MODEL", "--no-measure"], "spec estimate reasons"),
         (["doctor", "the loss is nan after ten steps"], "diagnoses"),
         (["facts"], "facts"),
         (["facts", "--stale"], "facts"),

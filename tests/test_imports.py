@@ -12,7 +12,7 @@ import pytest
 from conftest import ROOT
 
 HEAVY = {"torch", "transformers", "peft", "trl", "bitsandbytes", "datasets", "accelerate"}
-RUN_PROCESS = ("executor.stages", "executor.train", "executor.evaluate.generate")
+RUN_PROCESS = ("executor.stage", "executor.job", "executor.train", "executor.evaluate.generate")
 """what is imported by the run process alone"""
 
 

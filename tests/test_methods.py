@@ -12,7 +12,7 @@ from conftest import Answer, chat_rows
 
 from executor.__main__ import main
 from executor.files import read_json, read_jsonl
-from executor.run_folder import RunFolder
+from executor.run_folder import RunFolder, all_runs
 from executor.train.checkpoint import checkpoints
 
 NewRun = Callable[..., RunFolder]
@@ -105,20 +105,39 @@ def test_a_stopped_run_of_any_method_goes_on_bit_for_bit(method: str, new_run: N
 def test_the_second_plan_rests_on_what_the_first_run_measured(
     finetune: Callable[..., Answer], table: Path, tiny_model: Path
 ) -> None:
-    first = finetune("plan", table, "--base-model", tiny_model, "--json").json["estimate"]
+    first = finetune("plan", table, "--base-model", tiny_model, "--no-measure", "--json").json["estimate"]
     done = finetune("train", table, "--base-model", tiny_model, "--json").json
     plan = finetune("plan", table, "--base-model", tiny_model, "--json").json["estimate"]
     assert first["basis"] != plan["basis"] == Path(done["run"]).name
     assert plan["seconds"]["expected"] == pytest.approx(done["metrics"]["seconds"], abs=0.06)
     assert plan["memory_bytes"]["expected"] == done["metrics"]["peak_memory_bytes"]
     assert plan["seconds"]["low"] < plan["seconds"]["expected"] < plan["seconds"]["high"]
-    other = finetune("plan", table, "--base-model", tiny_model, "--method", "dora", "--json").json["estimate"]
+    words = ("plan", table, "--base-model", tiny_model, "--method", "dora", "--no-measure", "--json")
+    other = finetune(*words).json["estimate"]
     assert other["basis"] == first["basis"], "another method is not alike"
 
 
 @pytest.mark.usefixtures("jobs_here")
+def test_a_plan_measures_a_few_steps_where_no_run_told_what_they_take(
+    finetune: Callable[..., Answer], table: Path, tiny_model: Path
+) -> None:
+    plan = finetune("plan", table, "--base-model", tiny_model, "--json")
+    probe = all_runs()[0]
+    assert plan.json["estimate"]["basis"] == probe.name
+    found = probe.result()
+    assert found is not None
+    steps = plan.json["spec"]["train"]["steps"]
+    expected = found["first_seconds"] + steps * found["step_seconds"]
+    assert plan.json["estimate"]["seconds"]["expected"] == pytest.approx(expected, abs=0.002)
+    assert plan.json["estimate"]["memory_bytes"]["expected"] == found["memory_bytes"]
+    assert not (probe.path / "adapter").exists()
+    again = finetune("plan", table, "--base-model", tiny_model, "--json").json
+    assert (again["measured"], again["estimate"]["basis"]) == (True, probe.name), "once is enough"
+
+
+@pytest.mark.usefixtures("jobs_here")
 def test_a_method_can_be_named(finetune: Callable[..., Answer], table: Path, tiny_model: Path) -> None:
-    plan = finetune("plan", table, "--base-model", tiny_model, "--method", "full", "--json").json
+    plan = finetune("plan", table, "--base-model", tiny_model, "--method", "full", "--no-measure", "--json").json
     assert plan["spec"]["train"]["method"] == "full"
     assert plan["spec"]["train"]["learning_rate"] == 2e-5
     assert finetune("train", table, "--method", "magic").code == 2

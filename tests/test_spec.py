@@ -142,11 +142,12 @@ def test_each_source_of_a_model_names_what_it_needs(given: dict[str, Any], lacks
 
 
 def test_every_kind_of_run_has_stages_in_order() -> None:
-    order = ["prepare_model", "baselines", "decide", "train", "evaluate", "report"]
-    assert STAGES.keys() == {"go", "compare", "train", "evaluate"}
+    order = ["prepare_model", "probe", "baselines", "decide", "train", "evaluate", "report"]
+    assert STAGES.keys() == {"go", "compare", "train", "evaluate", "probe"}
     for stages in STAGES.values():
         assert list(stages) == sorted(stages, key=order.index)
-        assert (stages[0], stages[-1]) == ("prepare_model", "report")
+        assert stages[0] == "prepare_model"
+        assert stages[-1] in ("report", "probe")
 
 
 def test_task_and_replay_never_share_a_step() -> None:
@@ -158,7 +159,7 @@ def test_task_and_replay_never_share_a_step() -> None:
 
 
 def test_a_plan_gives_each_parameter_a_reason_and_a_source(table: Path, tiny_model: Path, finetune: Finetune) -> None:
-    plan = finetune("plan", table, "--base-model", tiny_model, "--json").json
+    plan = finetune("plan", table, "--base-model", tiny_model, "--no-measure", "--json").json
     assert {"train.learning_rate", "train.epochs", "lora.r"} <= plan["reasons"].keys()
     assert all(reason["reason"] and reason["source"] for reason in plan["reasons"].values())
     estimate = plan["estimate"]
@@ -173,7 +174,7 @@ def test_a_plan_gives_each_parameter_a_reason_and_a_source(table: Path, tiny_mod
 def test_a_plan_is_written_where_asked_and_never_over_something(
     table: Path, tiny_model: Path, tmp_path: Path, finetune: Finetune
 ) -> None:
-    words = ("plan", table, "--base-model", tiny_model, "--out", tmp_path / "spec.yaml", "--json")
+    words = ("plan", table, "--base-model", tiny_model, "--out", tmp_path / "spec.yaml", "--no-measure", "--json")
     assert finetune(*words).code == 0
     first = (tmp_path / "spec.yaml").read_text(encoding="utf-8")
     assert yaml.safe_load(first)["model"]["folder"] == str(tiny_model)
@@ -189,7 +190,7 @@ def test_a_planned_spec_trains_on_the_same_data_or_not_at_all(
     jobs_here: None, table: Path, tiny_model: Path, tmp_path: Path, finetune: Finetune
 ) -> None:
     spec = tmp_path / "spec.yaml"
-    finetune("plan", table, "--base-model", tiny_model, "--out", spec)
+    finetune("plan", table, "--base-model", tiny_model, "--out", spec, "--no-measure")
     text = spec.read_text(encoding="utf-8").replace("steps: 18", "steps: 2")
     spec.write_text(text, encoding="utf-8")
     first = finetune("train", spec, "--json")

@@ -246,7 +246,9 @@ def spec_file(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     (folder / "home").mkdir()
     data = write_examples(folder / "things.csv")
     path = folder / "spec.yaml"
-    planned = command("plan", data, "--base-model", tiny_model, "--out", path, "--json", home=folder / "home")
+    planned = command(
+        "plan", data, "--base-model", tiny_model, "--out", path, "--no-measure", "--json", home=folder / "home"
+    )
     assert planned.code == 0, planned.err
     spec = yaml.safe_load(path.read_text(encoding="utf-8"))
     spec["train"] |= {"steps": 150, "checkpoint_every": 5, "evaluate_every": 50, "learning_rate": 1e-3}

@@ -316,11 +316,11 @@ class PlanResult(Result):
 
 
 def run_plan(args: PlanArgs) -> PlanResult:
+    out = Path(args.out).expanduser() if args.out else None
+    if out and out.exists() and not args.overwrite:
+        raise UserError(f"{out.name} exists", str(out), "Choose another name, or allow to replace it (--yes).")
     planned = plan_job("train", args.wish(), TRAIN_RATIOS)
-    if args.out:
-        out = Path(args.out).expanduser()
-        if out.exists() and not args.overwrite:
-            raise UserError(f"{out.name} exists", str(out), "Choose another name, or allow to replace it (--yes).")
+    if out:
         save_spec(planned.spec, out)
     spec = planned.spec.model_dump(mode="json")
     reasons = {k: v.model_dump() for k, v in planned.spec.reasons.items()}
