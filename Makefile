@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup demo test check bench bench-advice bench-data clean
+.PHONY: setup demo test check bench bench-advice bench-data bench-train bench-kills bench-predict clean
 
 setup: $(READY)
 
@@ -32,6 +32,15 @@ bench-advice: setup
 
 bench-data: setup
 	$(BIN)/python bench/data.py --rows $(or $(ROWS),200000)
+
+bench-train: setup
+	$(BIN)/python bench/train.py $(OPTIONS)
+
+bench-kills: setup
+	$(BIN)/python bench/kills.py
+
+bench-predict: setup
+	$(BIN)/python bench/predict.py
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -19,8 +19,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-PEERS = ROOT / ".bench"
+from peers import RESULTS, ROOT, python_of
+
 SCRIPTS = Path(__file__).resolve().parent / "data_peers"
 INSTALLED = {
     "together": ["together==2.19.0"],
@@ -28,7 +28,7 @@ INSTALLED = {
     "datasketch": ["datasketch==2.0.0"],
     "semhash": ["semhash==0.5.0"],
 }
-"""what each peer's environment holds; `datasets` is a dependency of ours"""
+"""what each peer's environment holds; `ours` and `datasets` run in our own"""
 VOCABULARY = """
 account address again alert amount app arrive bank bill block branch button card cash change charge check close
 code confirm copy country credit currency date debit decline delay delete deliver deposit details device double
@@ -94,28 +94,9 @@ def jaccard(one: str, two: str) -> float:
     return len(sets[0] & sets[1]) / len(sets[0] | sets[1])
 
 
-def python_of(peer: str) -> str | None:
-    """The interpreter of a peer's environment, made on first use; None with a line that says why not."""
-    if peer in ("ours", "datasets"):
-        return sys.executable
-    folder = PEERS / peer / ".venv"
-    python = folder / "bin" / "python"
-    if not (folder / ".ready").exists():
-        print(f"setting up {peer} ...", file=sys.stderr)
-        made = subprocess.run([sys.executable, "-m", "venv", str(folder)], capture_output=True, text=True, check=False)
-        command = [str(python), "-m", "pip", "install", "--quiet", *INSTALLED[peer]]
-        if made.returncode == 0:
-            made = subprocess.run(command, capture_output=True, text=True, check=False)
-        if made.returncode != 0:
-            print(f"left out: {peer} cannot be installed: {made.stderr.strip().splitlines()[-1:]}")
-            return None
-        (folder / ".ready").touch()
-    return str(python)
-
-
 def measured(peer: str, task: str, data: Path, repeats: int) -> dict[str, Any] | None:
     """The best of some runs: `rows_per_second, peak_mib, found`; each run is a fresh process."""
-    python = python_of(peer)
+    python = python_of(peer, INSTALLED)
     if python is None:
         return None
     best: dict[str, Any] | None = None
@@ -165,7 +146,7 @@ def main() -> int:
         for task, peers in TASKS.items():
             if options.only in (None, task):
                 record["results"][task] = compare(task, peers, data, planted, options.repeats)
-    target = PEERS / "results" / f"data-{record['date']}.json"
+    target = RESULTS / f"data-{record['date']}.json"
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     return 0

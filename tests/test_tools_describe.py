@@ -14,7 +14,7 @@ from executor.data import store
 from executor.errors import UserError
 from tools.data_write import WRITE_TOOLS
 from tools.describe import DESCRIBE_TOOLS
-from tools.jobs import sealed_as_test
+from tools.planned import sealed_as_test
 
 TOOLS = {tool.name: tool for tool in (*WRITE_TOOLS, *DESCRIBE_TOOLS)}
 

@@ -1,4 +1,4 @@
-"""The jobs that a run process does: the whole way (`go`), training alone, evaluation of a tuned model, and the plan."""
+"""The jobs that a run process does: the whole way (`go`), training alone, comparison, evaluation of a tuned model."""
 
 from __future__ import annotations
 
@@ -7,16 +7,14 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from executor.data import store
 from executor.data.prepare import rows_to_test
-from executor.encode import marked
 from executor.errors import UsageError, UserError
 from executor.files import read_json, read_jsonl, sha256_rows
-from executor.model_cache import prepared_folder
 from executor.run_folder import RunFolder, create_run, find_run
-from executor.spec import STAGES, Curriculum, Method, RunSpec, System, load_spec, save_spec
+from executor.spec import STAGES, Curriculum, Method, RunSpec, System, load_spec
 from tools.base import Args, Result, Tool
-from tools.planning import Planned, Wish, mask_of, plan_job, rates_of
+from tools.planned import planned_text
+from tools.planning import Planned, Wish, plan_job, rates_of
 from tools.runs import start
 
 SYSTEMS: tuple[System, ...] = ("zero_shot", "prompt", "few_shot", "fine_tuned")
@@ -81,71 +79,13 @@ def create_go(args: GoArgs) -> tuple[RunFolder, Planned]:
 
 def run_go(args: GoArgs) -> JobResult:
     run, planned = create_go(args)
-    return launched(start(run), planned.spec, planned_text(planned))
+    return launch(run, planned.spec, planned_text(planned))
 
 
-def launched(run: RunFolder, spec: RunSpec, summary: str) -> JobResult:
+def launch(run: RunFolder, spec: RunSpec, summary: str) -> JobResult:
+    start(run)
     text = f"Started run `{run.name}`.\n\n{summary}"
     return JobResult(run=str(run.path), status="running", summary=text, estimate=spec.estimate)
-
-
-def planned_text(planned: Planned) -> str:
-    """What will happen, with the prediction."""
-    spec, data = planned.spec, planned.prepared
-    rows = f"{len(data.train)} training, {len(data.validation)} validation and {len(data.test)} sealed test rows"
-    lines = [f"{rows} of {Path(spec.data.path).name}, base model {spec.model.name}."]
-    train = spec.train
-    lines.append(
-        f"{method_text(spec)}, learning rate {train.learning_rate:g}, "
-        f"{train.steps} steps of {train.batch_size} rows ({train.epochs:g} epochs)."
-    )
-    if spec.sweep:
-        rates = ", ".join(f"{rate:g}" for rate in spec.sweep.learning_rates)
-        lines.append(
-            f"Before it, {len(spec.sweep.learning_rates)} trials of {spec.sweep.steps} steps each choose the learning "
-            f"rate among {rates} on the validation rows; together they take about as long as the training."
-        )
-    if spec.estimate:
-        seconds, memory = spec.estimate["seconds"], spec.estimate["memory_bytes"]
-        known = spec.estimate.get("basis") or ""
-        basis = f"as run {known} measured" if measured_here(spec) else "estimated"
-        lines.append(
-            f"Training takes about {duration(seconds['expected'])} ({duration(seconds['low'])} to "
-            f"{duration(seconds['high'])}) and {memory['expected'] / 2**30:.1f} GiB on {spec.estimate['device']} "
-            f"({basis}); it costs nothing but this machine's time."
-        )
-    if sealed := sealed_as_test(data.source["sha256"]):
-        lines.append(
-            f"**These rows are the sealed test part of version {sealed}.** A model that is trained on them cannot be "
-            "measured with them; its verdict there will be `do_not_ship`."
-        )
-    return "\n\n".join(lines)
-
-
-def measured_here(spec: RunSpec) -> bool:
-    """Whether the prediction rests on steps measured on this machine."""
-    known = (spec.estimate or {}).get("basis") or ""
-    return any(f"-{kind}-" in known for kind in ("train", "go", "probe"))
-
-
-def method_text(spec: RunSpec) -> str:
-    if spec.train.method == "full":
-        return "Full training of every weight"
-    name = {"lora": "LoRA", "qlora": "QLoRA (base in 4 bits)", "dora": "DoRA"}[spec.train.method]
-    return f"{'rank-stabilised ' if spec.lora.rslora else ''}{name} r={spec.lora.r}, alpha={spec.lora.alpha}"
-
-
-def sealed_as_test(sha256: str) -> str | None:
-    """The version whose test part the training file is; a damaged record is for `data history` to report."""
-    try:
-        version = store.sealed_test(sha256)
-    except UserError:
-        return None
-    return version.id if version else None
-
-
-def duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
 class CompareArgs(GoArgs):
@@ -165,7 +105,7 @@ def run_compare(args: CompareArgs) -> JobResult:
     evaluate = planned.spec.evaluate.model_copy(update={"systems": baselines})
     planned = Planned(planned.prepared, planned.spec.model_copy(update={"evaluate": evaluate}))
     rows = len(planned.prepared.test)
-    return launched(start(planned.create()), planned.spec, f"Measuring {', '.join(asked)} on {rows} sealed test rows.")
+    return launch(planned.create(), planned.spec, f"Measuring {', '.join(asked)} on {rows} sealed test rows.")
 
 
 def named(choice: Choice) -> Method | None:
@@ -199,13 +139,13 @@ def run_train(args: TrainArgs) -> JobResult:
         if args != TrainArgs(data=args.data):
             raise UsageError("The spec names model, method and settings", str(path), "Change them in the spec itself.")
         run = from_spec(path)
-        return launched(start(run), run.spec(), f"Training again from {path}.")
+        return launch(run, run.spec(), f"Training again from {path}.")
     rates = rates_of(args.sweep) if args.sweep else ()
     wish = Wish(
         data=path, base_model=args.base_model, method=named(args.method), curriculum=args.curriculum, rates=rates
     )
     planned = plan_job("train", wish, TRAIN_RATIOS)
-    return launched(start(planned.create()), planned.spec, planned_text(planned))
+    return launch(planned.create(), planned.spec, planned_text(planned))
 
 
 def resume(run: RunFolder) -> JobResult:
@@ -274,67 +214,7 @@ def run_evaluate(args: EvaluateArgs) -> JobResult:
     splits = {"train": train_rows, "test": rows}
     record["splits"] = {name: {"rows": len(part), "sha256": sha256_rows(part)} for name, part in splits.items()}
     run = create_run(spec, splits, record)
-    return launched(start(run), spec, f"Evaluating {trained.name} on {len(rows)} rows of {Path(args.data).name}.")
-
-
-class PlanArgs(DataArgs):
-    out: str | None = None
-    """where to write the spec"""
-    overwrite: bool = False
-    """replace an existing file"""
-    method: Choice = "auto"
-    """how to train; auto is LoRA, or QLoRA where only that fits in memory"""
-    sweep: str | None = None
-    """learning rates to try on short trainings first, such as lr=1e-4,2e-4,5e-4"""
-    curriculum: Curriculum = "none"
-    """easy rows first: staged (a third, two thirds, all) or continuous (a growing share)"""
-
-    def wish(self) -> Wish:
-        rates = rates_of(self.sweep) if self.sweep else ()
-        return Wish(
-            Path(self.data).expanduser(), base_model=self.base_model, task=self.task, mapping=self.mapping,
-            method=named(self.method), curriculum=self.curriculum, rates=rates,
-        )  # fmt: skip
-
-
-class PlanResult(Result):
-    spec: dict[str, Any]
-    measured: bool
-    """whether the prediction rests on steps measured on this machine"""
-    measurable: bool
-    """whether it could: the base model is on this disk"""
-    estimate: dict[str, Any] | None
-    reasons: dict[str, Any]
-    summary: str
-    mask: dict[str, Any] | None
-    """what the loss would see: counts, faults, and the first examples in pieces"""
-
-    def text(self) -> str:
-        why = [f"- `{field}`: {reason['reason']} [{reason['source']}]" for field, reason in self.reasons.items()]
-        shown = f"\n\n```\n{marked(self.mask)}\n```" if self.mask else ""
-        return self.summary + "\n\n" + "\n".join(why) + shown
-
-
-def run_plan(args: PlanArgs) -> PlanResult:
-    out = Path(args.out).expanduser() if args.out else None
-    if out and out.exists() and not args.overwrite:
-        raise UserError(f"{out.name} exists", str(out), "Choose another name, or allow to replace it (--yes).")
-    planned = plan_job("train", args.wish(), TRAIN_RATIOS)
-    if out:
-        save_spec(planned.spec, out)
-    spec = planned.spec.model_dump(mode="json")
-    reasons = {k: v.model_dump() for k, v in planned.spec.reasons.items()}
-    ready = (prepared_folder(planned.spec.model) / "tokenizer.json").exists()
-    return PlanResult(
-        spec=spec, estimate=planned.spec.estimate, reasons=reasons, summary=planned_text(planned),
-        measured=measured_here(planned.spec), measurable=ready, mask=mask_of(planned),
-    )  # fmt: skip
-
-
-def run_probe(args: PlanArgs) -> JobResult:
-    """The first steps of the planned training, so that its prediction is measured."""
-    planned = plan_job("probe", args.wish(), TRAIN_RATIOS)
-    return launched(start(planned.create()), planned.spec, "Measuring a few training steps on this machine.")
+    return launch(run, spec, f"Evaluating {trained.name} on {len(rows)} rows of {Path(args.data).name}.")
 
 
 GO = Tool(
@@ -351,12 +231,6 @@ TRAIN = Tool(
     args=TrainArgs, result=JobResult, run=run_train, asks_first=True,
     command="finetune train {data} --resume {resume} --base-model {base_model} --method {method}",
 )  # fmt: skip
-PROBE = Tool(
-    name="probe",
-    description="Measure a few steps of a planned training on this machine; a plan made after it rests on them.",
-    args=PlanArgs, result=JobResult, run=run_probe, asks_first=True,
-    command="finetune plan {data} --base-model {base_model} --method {method}",
-)  # fmt: skip
 COMPARE = Tool(
     name="compare",
     description="Measure prompting and few-shot on the same sealed rows, without training. Starts a run.",
@@ -368,10 +242,4 @@ EVALUATE = Tool(
     description="Measure a trained run against its base model on the rows of a file. Starts a run, returns at once.",
     args=EvaluateArgs, result=JobResult, run=run_evaluate, asks_first=True,
     command="finetune evaluate {run} --data {data} --target {target}",
-)  # fmt: skip
-PLAN = Tool(
-    name="plan",
-    description="Every training parameter for a data file with its reason and source, and time and memory in advance.",
-    args=PlanArgs, result=PlanResult, run=run_plan,
-    command="finetune plan {data} --base-model {base_model} --method {method} --out {out}",
 )  # fmt: skip

@@ -16,6 +16,7 @@ from executor.run_folder import RunFolder
 from executor.spec import RunSpec, TrainSpec, steps_per_epoch
 from executor.template import ChatTemplate
 from executor.train.checkpoint import Progress, load_checkpoint, save_checkpoint
+from executor.train.flat import FlatParameters
 from executor.train.log import Log, peak_memory
 from executor.train.model import trainable
 from executor.train.order import make_order
@@ -67,24 +68,11 @@ def train(
         log.validation(progress)
     model.train()
     while progress.step < settings.steps and not progress.ended:
-        started = time.perf_counter()
         examples = [every_row[i] for i in order.batch(progress.step)]
-        set_learning_rate(optimizer, learning_rate(settings, progress.step))
-        loss, norm, micro = step_that_fits(model, examples, settings, flat, optimizer, progress.micro_batch, world)
+        progress, loss, norm = advance(model, examples, settings, flat, optimizer, progress, world)
         if not (math.isfinite(loss) and math.isfinite(norm)):
-            log.diverged(progress.step + 1, loss, norm)
-            raise DivergedError(
-                f"Step {progress.step + 1}: loss {loss}, gradient norm {norm}", run.name,
-                "Lower train.learning_rate (by 3 to 10 times) and train again.",
-            )  # fmt: skip
-        progress = replace(
-            progress,
-            step=progress.step + 1,
-            micro_batch=micro,
-            tokens=progress.tokens + sum(len(example.ids) for example in examples),
-            seconds=progress.seconds + time.perf_counter() - started,
-            train_loss=loss,
-        )
+            log.diverged(progress.step, loss, norm)
+            raise diverged(run, progress.step, loss, norm)
         log.step(progress, optimizer.param_groups[0]["lr"], norm)
         report(progress.step, settings.steps, "steps")
         if progress.step % every == 0 or progress.step == settings.steps:
@@ -107,6 +95,37 @@ def train(
     check_adapter(model)
     log.close()
     return metrics(progress, model)
+
+
+def advance(
+    model: Any,
+    examples: list[Example],
+    settings: TrainSpec,
+    flat: FlatParameters,
+    optimizer: torch.optim.Optimizer,
+    progress: Progress,
+    world: World,
+) -> tuple[Progress, float, float]:
+    """One optimiser step on `examples`: (progress after it, loss, gradient norm before clipping)."""
+    started = time.perf_counter()
+    set_learning_rate(optimizer, learning_rate(settings, progress.step))
+    loss, norm, micro = step_that_fits(model, examples, settings, flat, optimizer, progress.micro_batch, world)
+    after = replace(
+        progress,
+        step=progress.step + 1,
+        micro_batch=micro,
+        tokens=progress.tokens + sum(len(example.ids) for example in examples),
+        seconds=progress.seconds + time.perf_counter() - started,
+        train_loss=loss,
+    )
+    return after, loss, norm
+
+
+def diverged(run: RunFolder, step: int, loss: float, norm: float) -> DivergedError:
+    return DivergedError(
+        f"Step {step}: loss {loss}, gradient norm {norm}", run.name,
+        "Lower train.learning_rate (by 3 to 10 times) and train again.",
+    )  # fmt: skip
 
 
 def encoded_splits(

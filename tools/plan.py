@@ -1,0 +1,89 @@
+"""The plan of a training: every parameter with its reason, and a few steps measured where they can be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from executor.encode import marked
+from executor.errors import UserError
+from executor.model_cache import prepared_folder
+from executor.spec import Curriculum, save_spec
+from tools.base import Result, Tool
+from tools.jobs import TRAIN_RATIOS, Choice, DataArgs, JobResult, launch, named
+from tools.planned import measured_here, planned_text
+from tools.planning import Wish, mask_of, plan_job, rates_of
+
+
+class PlanArgs(DataArgs):
+    out: str | None = None
+    """where to write the spec"""
+    overwrite: bool = False
+    """replace an existing file"""
+    method: Choice = "auto"
+    """how to train; auto is LoRA, or QLoRA where only that fits in memory"""
+    sweep: str | None = None
+    """learning rates to try on short trainings first, such as lr=1e-4,2e-4,5e-4"""
+    curriculum: Curriculum = "none"
+    """easy rows first: staged (a third, two thirds, all) or continuous (a growing share)"""
+
+    def wish(self) -> Wish:
+        rates = rates_of(self.sweep) if self.sweep else ()
+        return Wish(
+            Path(self.data).expanduser(), base_model=self.base_model, task=self.task, mapping=self.mapping,
+            method=named(self.method), curriculum=self.curriculum, rates=rates,
+        )  # fmt: skip
+
+
+class PlanResult(Result):
+    spec: dict[str, Any]
+    measured: bool
+    """whether the prediction rests on steps measured on this machine"""
+    measurable: bool
+    """whether it could: the base model is on this disk"""
+    estimate: dict[str, Any] | None
+    reasons: dict[str, Any]
+    summary: str
+    mask: dict[str, Any] | None
+    """what the loss would see: counts, faults, and the first examples in pieces"""
+
+    def text(self) -> str:
+        why = [f"- `{field}`: {reason['reason']} [{reason['source']}]" for field, reason in self.reasons.items()]
+        shown = f"\n\n```\n{marked(self.mask)}\n```" if self.mask else ""
+        return self.summary + "\n\n" + "\n".join(why) + shown
+
+
+def run_plan(args: PlanArgs) -> PlanResult:
+    out = Path(args.out).expanduser() if args.out else None
+    if out and out.exists() and not args.overwrite:
+        raise UserError(f"{out.name} exists", str(out), "Choose another name, or allow to replace it (--yes).")
+    planned = plan_job("train", args.wish(), TRAIN_RATIOS)
+    if out:
+        save_spec(planned.spec, out)
+    spec = planned.spec.model_dump(mode="json")
+    reasons = {k: v.model_dump() for k, v in planned.spec.reasons.items()}
+    ready = (prepared_folder(planned.spec.model) / "tokenizer.json").exists()
+    return PlanResult(
+        spec=spec, estimate=planned.spec.estimate, reasons=reasons, summary=planned_text(planned),
+        measured=measured_here(planned.spec), measurable=ready, mask=mask_of(planned),
+    )  # fmt: skip
+
+
+def run_probe(args: PlanArgs) -> JobResult:
+    """The first steps of the planned training, so that its prediction is measured."""
+    planned = plan_job("probe", args.wish(), TRAIN_RATIOS)
+    return launch(planned.create(), planned.spec, "Measuring a few training steps on this machine.")
+
+
+PROBE = Tool(
+    name="probe",
+    description="Measure a few steps of a planned training on this machine; a plan made after it rests on them.",
+    args=PlanArgs, result=JobResult, run=run_probe, asks_first=True,
+    command="finetune plan {data} --base-model {base_model} --method {method}",
+)  # fmt: skip
+PLAN = Tool(
+    name="plan",
+    description="Every training parameter for a data file with its reason and source, and time and memory in advance.",
+    args=PlanArgs, result=PlanResult, run=run_plan,
+    command="finetune plan {data} --base-model {base_model} --method {method} --out {out}",
+)  # fmt: skip

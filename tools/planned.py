@@ -1,0 +1,69 @@
+"""A plan in words: what will happen, how long it takes, and what speaks against it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from executor.data import store
+from executor.errors import UserError
+from executor.spec import RunSpec
+from tools.planning import Planned
+
+
+def planned_text(planned: Planned) -> str:
+    """What will happen, with the prediction."""
+    spec, data = planned.spec, planned.prepared
+    rows = f"{len(data.train)} training, {len(data.validation)} validation and {len(data.test)} sealed test rows"
+    lines = [f"{rows} of {Path(spec.data.path).name}, base model {spec.model.name}."]
+    train = spec.train
+    lines.append(
+        f"{method_text(spec)}, learning rate {train.learning_rate:g}, "
+        f"{train.steps} steps of {train.batch_size} rows ({train.epochs:g} epochs)."
+    )
+    if spec.sweep:
+        rates = ", ".join(f"{rate:g}" for rate in spec.sweep.learning_rates)
+        lines.append(
+            f"Before it, {len(spec.sweep.learning_rates)} trials of {spec.sweep.steps} steps each choose the learning "
+            f"rate among {rates} on the validation rows; together they take about as long as the training."
+        )
+    if spec.estimate:
+        seconds, memory = spec.estimate["seconds"], spec.estimate["memory_bytes"]
+        known = spec.estimate.get("basis") or ""
+        basis = f"as run {known} measured" if measured_here(spec) else "estimated"
+        lines.append(
+            f"Training takes about {duration(seconds['expected'])} ({duration(seconds['low'])} to "
+            f"{duration(seconds['high'])}) and {memory['expected'] / 2**30:.1f} GiB on {spec.estimate['device']} "
+            f"({basis}); it costs nothing but this machine's time."
+        )
+    if sealed := sealed_as_test(data.source["sha256"]):
+        lines.append(
+            f"**These rows are the sealed test part of version {sealed}.** A model that is trained on them cannot be "
+            "measured with them; its verdict there will be `do_not_ship`."
+        )
+    return "\n\n".join(lines)
+
+
+def measured_here(spec: RunSpec) -> bool:
+    """Whether the prediction rests on steps measured on this machine."""
+    known = (spec.estimate or {}).get("basis") or ""
+    return any(f"-{kind}-" in known for kind in ("train", "go", "probe"))
+
+
+def method_text(spec: RunSpec) -> str:
+    if spec.train.method == "full":
+        return "Full training of every weight"
+    name = {"lora": "LoRA", "qlora": "QLoRA (base in 4 bits)", "dora": "DoRA"}[spec.train.method]
+    return f"{'rank-stabilised ' if spec.lora.rslora else ''}{name} r={spec.lora.r}, alpha={spec.lora.alpha}"
+
+
+def sealed_as_test(sha256: str) -> str | None:
+    """The version whose test part the training file is; a damaged record is for `data history` to report."""
+    try:
+        version = store.sealed_test(sha256)
+    except UserError:
+        return None
+    return version.id if version else None
+
+
+def duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
