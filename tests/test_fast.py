@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +11,16 @@ from conftest import chat_rows
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
+from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 from executor.encode import Example, encode_all
 from executor.errors import UserError
 from executor.spec import LoraSpec, TrainSpec
 from executor.template import ChatTemplate
 from executor.train import step
-from executor.train.attention import Layout, attention, laid_out
+from executor.train.attention import Layout, attention, by_blocks, laid_out
 from executor.train.batch import BUCKET, IGNORE, Batch, make_batch, pad
+from executor.train.cross_entropy import AT_ONCE, cross_entropy
 from executor.train.fast import quicken
 from executor.train.flat import FlatParameters
 from executor.train.model import add_lora, load_base, trainable
@@ -49,10 +50,9 @@ def rows(tiny_model: Path) -> list[Example]:
 
 
 @pytest.mark.parametrize("prefix", ["shared", "none"])
-@pytest.mark.parametrize("dense", [True, False])
 @pytest.mark.parametrize("lora", [{}, {"r": 4, "alpha": 4, "rslora": True}, {"target_modules": ("q_proj", "v_proj")}])
 def test_gradients_equal_those_of_the_plain_modules(
-    rows: list[Example], tiny_model: Path, lora: dict[str, Any], dense: bool, prefix: str
+    rows: list[Example], tiny_model: Path, lora: dict[str, Any], prefix: str
 ) -> None:
     if prefix == "none":
         rows = [Example((n + 5, *row.ids), (False, *row.trained)) for n, row in enumerate(rows)]
@@ -66,8 +66,6 @@ def test_gradients_equal_those_of_the_plain_modules(
     assert batch.inputs["input_ids"].shape[0] == 1
     assert batch.layout is not None
     assert (batch.layout.prefix > 0) is (prefix == "shared")
-    if not dense:
-        batch = dataclasses.replace(batch, layout=dataclasses.replace(batch.layout, hidden=None))
     loss, found = gradients(model, batch)
     assert loss == pytest.approx(expected_loss, rel=1e-5)
     assert found.keys() == expected.keys()
@@ -124,26 +122,65 @@ def test_an_adapter_that_is_switched_off_is_off(rows: list[Example], tiny_model:
         assert (model(input_ids=ids).logits - expected).abs().max() > 0.01
 
 
-@given(st.integers(0, 9), st.lists(st.integers(1, 6), min_size=1, max_size=5), st.booleans(), st.integers(1, 2))
-def test_attention_by_blocks_is_attention_under_the_mask(p: int, lengths: list[int], dense: bool, groups: int) -> None:
-    layout = Layout.of(p, lengths)
-    assert layout.hidden is not None
-    allowed = ~layout.hidden
-    layout = layout if dense else dataclasses.replace(layout, hidden=None)
-    n, heads, width = p + sum(lengths), 2 * groups, 4
+def block_mask(p: int, lengths: list[int], fill: int) -> Tensor:
+    """(N, N): which tokens a token sees."""
+    owners = [0] * p + [row for row, n in enumerate(lengths, start=1) for _ in range(n)] + [-1] * fill
+    owner, order = torch.tensor(owners), torch.arange(len(owners))
+    return ((owner[None] == 0) | (owner[:, None] == owner[None])) & (order[:, None] >= order[None])
+
+
+@given(
+    st.integers(0, 9), st.lists(st.integers(1, 6), min_size=1, max_size=5), st.integers(1, 3), st.integers(1, 2),
+    st.booleans(), st.integers(1, 8),
+)  # fmt: skip
+def test_attention_by_blocks_is_attention_under_the_mask(
+    p: int, lengths: list[int], fill: int, groups: int, turned: bool, piece: int
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("executor.train.attention.PIECE", piece)
+        compare_attention(p, lengths, fill, groups, turned)
+
+
+def compare_attention(p: int, lengths: list[int], fill: int, groups: int, turned: bool) -> None:
+    layout = Layout.of(p, lengths, fill, torch.float64)
+    n, heads, width = p + sum(lengths) + fill, 2 * groups, 4
     generator = torch.Generator().manual_seed(0)
     made = [torch.randn(1, h, n, width, generator=generator, dtype=torch.float64) for h in (heads, groups, groups)]
     q, k, v = (x.requires_grad_() for x in made)
     weight = torch.randn(1, n, heads, width, generator=generator, dtype=torch.float64)
-    with laid_out(layout):
-        out, _ = attention(torch.nn.Module(), q, k, v, None)
-    wide = [x.repeat_interleave(2, dim=1) for x in (k, v)]
-    expected = torch.nn.functional.scaled_dot_product_attention(q, *wide, attn_mask=allowed).transpose(1, 2)
-    torch.testing.assert_close(out, expected)
+    weight[:, n - fill :] = 0
+    angles = torch.rand(1, n, width // 2, generator=generator, dtype=torch.float64).repeat(1, 1, 2)
+    turn = angles.cos(), angles.sin()
+    if turned:
+        out = by_blocks(*(x[0].transpose(0, 1) for x in (q, k, v)), turn, layout, width**-0.5)[None]
+    else:
+        with laid_out(layout):
+            out, _ = attention(torch.nn.Module(), q, k, v, None)
+    q_, k_ = apply_rotary_pos_emb(q, k, *turn) if turned else (q, k)
+    wide = [x.repeat_interleave(2, dim=1) for x in (k_, v)]
+    allowed = block_mask(p, lengths, fill)
+    expected = torch.nn.functional.scaled_dot_product_attention(q_, *wide, attn_mask=allowed).transpose(1, 2)
+    torch.testing.assert_close(out[:, : n - fill], expected[:, : n - fill])
     mine = torch.autograd.grad((out * weight).sum(), (q, k, v))
     theirs = torch.autograd.grad((expected * weight).sum(), (q, k, v))
     for one, other in zip(mine, theirs, strict=True):
         torch.testing.assert_close(one, other)
+
+
+@given(st.integers(1, 9), st.integers(2, 30), st.integers(1, 64), st.data())
+def test_cross_entropy_and_its_gradient_are_torchs(n: int, size: int, at_once: int, data: st.DataObject) -> None:
+    targets = torch.tensor(data.draw(st.lists(st.sampled_from([IGNORE, *range(size)]), min_size=n, max_size=n)))
+    logits = (
+        20 * torch.randn(n, size, generator=torch.Generator().manual_seed(n), dtype=torch.float64)
+    ).requires_grad_()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(AT_ONCE, "cpu", at_once)
+        found = cross_entropy(logits, targets)
+        (mine,) = torch.autograd.grad(found / 3, logits)
+    expected = torch.nn.functional.cross_entropy(logits, targets, reduction="sum", ignore_index=IGNORE)
+    (theirs,) = torch.autograd.grad(expected / 3, logits)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(mine, theirs)
 
 
 def test_smaller_micro_batches_take_the_same_step(rows: list[Example], tiny_model: Path) -> None:

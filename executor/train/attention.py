@@ -1,8 +1,7 @@
 """Attention over a batch that is one sequence: a shared prefix, then suffixes that see it and themselves only.
 
-In long sequences nothing outside the blocks is computed: the prefix attends to itself, each suffix to the prefix and to
-itself, in two matrix products for all suffixes together. In short ones the whole square of weights under the mask is
-cheaper, for it takes fewer operations. Both equal attention under the block mask of the whole sequence.
+Nothing outside these blocks is computed: the prefix attends to itself in pieces, each suffix to the prefix and to
+itself, all suffixes in one matrix product. It equals attention under the block mask of the whole sequence.
 """
 
 # mypy: allow-untyped-calls, no-warn-return-any
@@ -19,46 +18,74 @@ from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
-DENSE = 512
-"""tokens of a sequence up to which its whole square of weights is computed"""
+PIECE = 128
+"""queries of the prefix that are computed at once: what comes after a piece is not computed for it"""
+WIDTH = 32
+"""keys to a multiple of which a block is filled up: a softmax over other widths takes twice as long"""
+HEIGHT = 8
+"""queries to a multiple of which a suffix is filled up, so that few different sizes occur"""
 NAME = "shared_prefix"
 """what `attn_implementation` calls it"""
+Rotation = tuple[Tensor, Tensor]
+"""cosines and sines of the positions' angles, (1, N, D)"""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where prefix and suffixes lie in a sequence of N = prefix + sum of the suffixes' lengths."""
+    """Where prefix and suffixes lie in a sequence of N = prefix + sum of the suffixes' lengths + fill, fill > 0.
+
+    The fill belongs to no suffix: nothing sees it, no gradient comes from it, and missing places refer to it.
+    """
 
     prefix: int
-    """tokens of the shared prefix; 0: none"""
-    place: Tensor
-    """(R, L): position behind the prefix of token l of suffix r; one past the last where the suffix is shorter"""
+    """P tokens of the shared prefix; 0: none"""
+    rows: int
+    """R suffixes"""
+    queries: Tensor
+    """(R * L,): each suffix's tokens, L the longest suffix's length filled up"""
+    keys: Tensor
+    """(R * T,): the prefix's tokens and the suffix's, filled up"""
     back: Tensor
-    """(N - prefix,): where each token lies in `place`, flattened"""
-    hidden: Tensor | None
-    """(N, N) for short sequences: which tokens a token does not see; few large products then beat many small ones"""
-    later: Tensor
-    """(M, M), M the longer of prefix and longest suffix: above the diagonal"""
+    """(S,): where each token of the suffixes lies in `queries`"""
+    bias: Tensor
+    """(L, T), added to the scores: minus infinity where the key comes later"""
+    piece: Tensor
+    """(PIECE, PIECE), the same for a piece of the prefix and the keys that begin with it"""
 
     @classmethod
-    def of(cls, prefix: int, lengths: list[int]) -> Layout:
-        longest, total = max(lengths), sum(lengths)
-        place = torch.full((len(lengths), longest), total)
-        back = torch.empty(total, dtype=torch.long)
-        start = 0
+    def of(cls, prefix: int, lengths: list[int], fill: int, dtype: torch.dtype) -> Layout:
+        height, total = filled(max(lengths), HEIGHT), sum(lengths)
+        width, nothing = filled(prefix + height, WIDTH), prefix + total + fill - 1
+        queries = torch.full((len(lengths), height), nothing)
+        keys = torch.full((len(lengths), width), nothing)
+        keys[:, :prefix] = torch.arange(prefix)
+        start = prefix
         for row, n in enumerate(lengths):
-            place[row, :n] = torch.arange(start, start + n)
-            back[start : start + n] = torch.arange(row * longest, row * longest + n)
+            queries[row, :n] = keys[row, prefix : prefix + n] = torch.arange(start, start + n)
             start += n
-        largest = max(prefix, longest)
-        later = torch.ones(largest, largest, dtype=torch.bool).triu(1)
-        return cls(prefix, place, back, _hidden(prefix, lengths) if prefix + total <= DENSE else None, later)
+        back = (queries.flatten() != nothing).nonzero().squeeze(1)
+        bias = _later(height, width, prefix + 1, dtype)
+        return cls(prefix, len(lengths), queries.flatten(), keys.flatten(), back, bias, _later(PIECE, PIECE, 1, dtype))
+
+    def pieces(self) -> Iterator[tuple[int, int, Tensor]]:
+        """(first query, one past the last, bias) for each piece of the prefix; keys are 0 up to the bias's width."""
+        for start in range(0, self.prefix, PIECE):
+            end = min(start + PIECE, self.prefix)
+            own = self.piece[: end - start, : end - start]
+            yield start, end, torch.cat([own.new_zeros(end - start, start), own], dim=1)
+
+    def to(self, where: torch.device) -> Layout:
+        moved = (x.to(where) for x in (self.queries, self.keys, self.back, self.bias, self.piece))
+        return Layout(self.prefix, self.rows, *moved)
 
 
-def _hidden(prefix: int, lengths: list[int]) -> Tensor:
-    owner = torch.tensor([0] * prefix + [row for row, n in enumerate(lengths, start=1) for _ in range(n)])
-    order = torch.arange(len(owner))
-    return ((owner[None] != 0) & (owner[:, None] != owner[None])) | (order[:, None] < order[None])
+def filled(count: int, to: int) -> int:
+    """The multiple of `to` that is not below `count`."""
+    return -(-count // to) * to
+
+
+def _later(height: int, width: int, first: int, dtype: torch.dtype) -> Tensor:
+    return torch.full((height, width), -torch.inf, dtype=dtype).triu(first)
 
 
 _current: Layout | None = None
@@ -75,6 +102,10 @@ def laid_out(layout: Layout | None) -> Iterator[None]:
         _current = before
 
 
+def current() -> Layout | None:
+    return _current
+
+
 def attention(
     module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any
 ) -> tuple[Tensor, None]:
@@ -82,145 +113,131 @@ def attention(
     if _current is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
     scale = options.get("scaling") or query.shape[-1] ** -0.5
-    query, key = query.to(value.dtype), key.to(value.dtype)
-    function = PrefixAttention if _current.hidden is None else MaskedAttention
-    out = function.apply(query, key, value, _current, scale)
-    return out, None
+    q, k, v = (x[0].transpose(0, 1) for x in (query.to(value.dtype), key.to(value.dtype), value))
+    return by_blocks(q, k, v, None, _current, scale)[None], None
 
 
 AttentionInterface.register(NAME, attention)
 AttentionMaskInterface.register(NAME, sdpa_mask)
 
 
-class MaskedAttention(torch.autograd.Function):
-    """softmax(q k^T * scale) v under the layout's mask. Heads are grouped by the key-value head they read."""
+def by_blocks(
+    query: Tensor, key: Tensor, value: Tensor, rotation: Rotation | None, layout: Layout, scale: float
+) -> Tensor:
+    """softmax(q k^T * scale) v by blocks; query (N, H, D), key and value (N, KV, D) to (N, H, D).
 
-    @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, layout: Layout, scale: float) -> Tensor:
-        n, shape = query.shape[2], (key.shape[1], -1)
-        q = (query[0] * scale).unflatten(0, shape).flatten(1, 2)
-        scores = q @ key[0].mT
-        scores.unflatten(1, (-1, n)).masked_fill_(layout.hidden, -torch.inf)
-        weights = scores.softmax(-1)
-        out = (weights @ value[0]).unflatten(1, (-1, n))
-        ctx.scale = scale
-        ctx.save_for_backward(q, key, value, weights)
-        return out.flatten(0, 1).transpose(0, 1)[None]
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
-        q, key, value, weights = ctx.saved_tensors
-        n, groups = key.shape[2], key.shape[1]
-        g = grad[0].transpose(0, 1).unflatten(0, (groups, -1)).flatten(1, 2)
-        d_scores = torch.ops.aten._softmax_backward_data(g @ value[0].mT, weights, -1, weights.dtype)
-        d_query = (d_scores @ key[0]).mul_(ctx.scale).unflatten(1, (-1, n)).flatten(0, 1)
-        return d_query[None], (d_scores.mT @ q)[None], (weights.mT @ g)[None], None, None
+    With a rotation, queries and keys are turned by it first (Su et al. 2021).
+    """
+    return PrefixAttention.apply(query, key, value, rotation, layout, scale)
 
 
 class PrefixAttention(torch.autograd.Function):
-    """softmax(q k^T * scale) v by blocks, with the backward pass written out.
+    """The backward pass is written out: it keeps the weights and what they were computed from, nothing else.
 
-    Heads are grouped by the key-value head they read, so that keys and values are never repeated.
+    Heads are grouped by the key-value head they read, so that a head's keys and values are never repeated.
     """
 
     @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, layout: Layout, scale: float) -> Tensor:
-        heads, groups = query.shape[1], key.shape[1]
+    def forward(
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, rotation: Rotation | None, layout: Layout, scale: float
+    ) -> Tensor:
+        q, k, v = query, key, value
+        if rotation:
+            q, k = (_turned(x, *rotation) for x in (q, k))
+        out = torch.zeros_like(q, memory_format=torch.contiguous_format)
+        groups, saved = k.shape[1], []
+        for start, end, bias in layout.pieces():
+            end_of_keys = bias.shape[1]
+            own = _by_group(q[start:end], groups), _by_head(k[:end_of_keys]), _by_head(v[:end_of_keys])
+            done, weights = _attend(*own, bias, scale)
+            out[start:end] = _by_token(done, end - start)
+            saved += [*own, weights]
+        parts = _query_rows(q, layout, groups), _key_rows(k, layout), _key_rows(v, layout)
+        done, weights = _attend(*parts, layout.bias, scale)
         p = layout.prefix
-        q, k, v = (query[0] * scale).unflatten(0, (groups, heads // groups)), key[0], value[0]
-        out = torch.empty(query.shape[2], heads, query.shape[3], dtype=query.dtype, device=query.device)
-        saved: list[Tensor] = []
-        if p:
-            first, weights = _causal(q[:, :, :p].flatten(1, 2), k[:, :p], v[:, :p], layout)
-            out[:p] = _ungrouped(first, p)
-            saved.append(weights)
-        q_rows, k_rows, v_rows = (_rows(x[..., p:, :], layout) for x in (q, k, v))
-        rest, weights = _suffixes(q_rows, k_rows, v_rows, k[:, :p], v[:, :p], layout)
-        out[p:] = _ungrouped_rows(rest, layout)
-        ctx.layout, ctx.scale, ctx.saved = layout, scale, saved
-        ctx.save_for_backward(query, key, value, out, weights, *saved)
-        return out[None]
+        out[p : p + len(layout.back)] = _from_rows(done, layout, groups)
+        ctx.layout, ctx.scale, ctx.rotation, ctx.shapes = layout, scale, rotation, (query.shape, key.shape)
+        ctx.save_for_backward(*saved, *parts, weights)
+        return out
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
-        query, key, value, out, weights, *first = ctx.saved_tensors
-        layout, heads, groups = ctx.layout, query.shape[1], key.shape[1]
-        p, shape = layout.prefix, (groups, heads // groups)
-        q, k, v = (query[0] * ctx.scale).unflatten(0, shape), key[0], value[0]
-        by_head, done = (x.transpose(0, 1).unflatten(0, shape) for x in (grad[0], out))
-        # each weight's share of its row's gradient: sum of grad * out over the features of the row
-        wide = torch.promote_types(grad.dtype, torch.float32)
-        total = (by_head.to(wide) * done.to(wide)).sum(-1, keepdim=True).to(grad.dtype)
-        d_query, d_key, d_value = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
-        q_rows, k_rows, v_rows, g_rows, t_rows = (
-            _rows(x[..., p:, :], layout) for x in (q, k, v, by_head, total)
-        )  # q, grad, total: (KV, R, G * L, D or 1); k, v: (KV, R, L, D)
-        shared, own = weights[..., :p], weights[..., p:]
-        d_own = own * (g_rows @ v_rows.mT - t_rows)
-        d_rows = d_own @ k_rows
-        if p:
-            flat_g, flat_q = g_rows.flatten(1, 2), q_rows.flatten(1, 2)
-            d_shared = shared * ((flat_g @ v[:, :p].mT).view_as(shared) - t_rows)
-            d_rows = d_rows + (d_shared.flatten(1, 2) @ k[:, :p]).view_as(d_rows)
-            d_key[:, :p] = d_shared.flatten(1, 2).mT @ flat_q
-            d_value[:, :p] = shared.flatten(1, 2).mT @ flat_g
-            qp, gp, tp = (x[:, :, :p].flatten(1, 2) for x in (q, by_head, total))
-            d_first = first[0] * (gp @ v[:, :p].mT - tp)
-            d_query[:, :, :p] = (d_first @ k[:, :p]).unflatten(1, (shape[1], p))
-            d_key[:, :p] += d_first.mT @ qp
-            d_value[:, :p] += first[0].mT @ gp
-        d_query[:, :, p:] = _flat(d_rows.unflatten(2, (shape[1], -1)).transpose(1, 2), layout)
-        d_key[:, p:] = _flat((d_own.mT @ q_rows)[:, None], layout)[:, 0]
-        d_value[:, p:] = _flat((own.mT @ g_rows)[:, None], layout)[:, 0]
-        return (d_query * ctx.scale).flatten(0, 1)[None], d_key[None], d_value[None], None, None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None, None]:
+        layout, saved = ctx.layout, list(ctx.saved_tensors)
+        groups, p = ctx.shapes[1][1], layout.prefix
+        d_q, d_k, d_v = (grad.new_zeros(shape) for shape in (*ctx.shapes, ctx.shapes[1]))
+        q, k, v, weights = saved[-4:]
+        rest = _attend_back(_query_rows(grad, layout, groups), q, k, v, weights, ctx.scale)
+        d_q[p : p + len(layout.back)] = _from_rows(rest[0], layout, groups)
+        for whole, part in zip((d_k, d_v), rest[1:], strict=True):
+            rows = part.unflatten(0, (layout.rows, groups))
+            height = layout.bias.shape[0]
+            own = rows[:, :, p : p + height].transpose(1, 2).flatten(0, 1)
+            whole[p : p + len(layout.back)] = own.index_select(0, layout.back)
+            if p:
+                whole[:p] = rows[:, :, :p].sum(0).transpose(0, 1)
+        for place, (start, end, bias) in enumerate(layout.pieces()):
+            q, k, v, weights = saved[4 * place : 4 * place + 4]
+            piece = _attend_back(_by_group(grad[start:end], groups), q, k, v, weights, ctx.scale)
+            d_q[start:end] = _by_token(piece[0], end - start)
+            d_k[: bias.shape[1]] += piece[1].transpose(0, 1)
+            d_v[: bias.shape[1]] += piece[2].transpose(0, 1)
+        if ctx.rotation:
+            cos, sin = ctx.rotation
+            d_q, d_k = (_turned(x, cos, -sin) for x in (d_q, d_k))
+        return d_q, d_k, d_v, None, None, None
 
 
-def _causal(q: Tensor, k: Tensor, v: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
-    """Attention of the prefix to itself; q (KV, G * P, D), k and v (KV, P, D). The weights too."""
-    p = k.shape[1]
-    scores = q @ k.mT
-    scores.unflatten(1, (-1, p)).masked_fill_(layout.later[:p, :p], -torch.inf)
-    weights = scores.softmax(-1)
+def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    """Q (B, G * L, D), k and v (B, T, D), bias (L, T) to (B, G * L, D), and the weights (B, G * L, T)."""
+    hidden = bias.to(q.dtype).repeat(q.shape[1] // bias.shape[0], 1).expand(q.shape[0], -1, -1)
+    weights = torch.baddbmm(hidden, q, k.mT, alpha=scale).softmax(-1)
     return weights @ v, weights
 
 
-def _suffixes(
-    q: Tensor, k: Tensor, v: Tensor, prefix_k: Tensor, prefix_v: Tensor, layout: Layout
-) -> tuple[Tensor, Tensor]:
-    """Q (KV, R, G * L, D), k and v (KV, R, L, D), the prefix's (KV, P, D); weights (KV, R, G * L, P + L)."""
-    length, p = k.shape[2], prefix_k.shape[1]
-    scores = q.new_empty(*q.shape[:3], p + length)
-    own = q @ k.mT
-    own.unflatten(2, (-1, length)).masked_fill_(layout.later[:length, :length], -torch.inf)
-    scores[..., p:] = own
-    if p:
-        scores[..., :p] = (q.flatten(1, 2) @ prefix_k.mT).view(*q.shape[:3], p)
-    weights = scores.softmax(-1)
-    out = weights[..., p:] @ v
-    if p:
-        out = out + (weights[..., :p].flatten(1, 2) @ prefix_v).view_as(out)
-    return out, weights
+def _attend_back(
+    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, weights: Tensor, scale: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    d_scores = torch.ops.aten._softmax_backward_data(grad @ v.mT, weights, -1, weights.dtype)
+    d_scores = d_scores.mul_(scale)
+    return d_scores @ k, d_scores.mT @ q, weights.mT @ grad
 
 
-def _rows(x: Tensor, layout: Layout) -> Tensor:
-    """(KV, [G,] S, D) of all suffixes one after another, to (KV, R, [G *] L, D); zeros where one is shorter."""
-    rows, length = layout.place.shape
-    padded = torch.cat([x, x.new_zeros(*x.shape[:-2], 1, x.shape[-1])], dim=-2)
-    taken = padded.index_select(-2, layout.place.flatten()).unflatten(-2, (rows, length))
-    return taken if x.dim() == 3 else taken.transpose(1, 2).flatten(2, 3)
+def _turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """X (N, H, D) with each pair (x_i, x_i+D/2) turned by its angle; cos and sin (1, N, D), the angles twice."""
+    cos, sin, half = cos[0, :, None], sin[0, :, None], x.shape[-1] // 2
+    out = x * cos
+    out[..., :half].addcmul_(x[..., half:], sin[..., :half], value=-1)
+    out[..., half:].addcmul_(x[..., :half], sin[..., half:])
+    return out
 
 
-def _flat(x: Tensor, layout: Layout) -> Tensor:
-    """(KV, G, R, L, D) back to (KV, G, S, D)."""
-    return x.flatten(2, 3).index_select(2, layout.back)
+def _by_head(x: Tensor) -> Tensor:
+    """(T, KV, D) to (KV, T, D)."""
+    return x.transpose(0, 1)
 
 
-def _ungrouped(x: Tensor, length: int) -> Tensor:
-    """(KV, G * length, D) to (length, H, D)."""
+def _by_group(x: Tensor, groups: int) -> Tensor:
+    """(L, H, D) to (KV, G * L, D)."""
+    return x.unflatten(1, (groups, -1)).permute(1, 2, 0, 3).flatten(1, 2)
+
+
+def _by_token(x: Tensor, length: int) -> Tensor:
+    """(KV, G * L, D) to (L, H, D)."""
     return x.unflatten(1, (-1, length)).flatten(0, 1).transpose(0, 1)
 
 
-def _ungrouped_rows(x: Tensor, layout: Layout) -> Tensor:
-    """(KV, R, G * L, D) to (S, H, D)."""
-    grouped = x.unflatten(2, (-1, layout.place.shape[1])).transpose(1, 2)
-    return _flat(grouped, layout).flatten(0, 1).transpose(0, 1)
+def _query_rows(x: Tensor, layout: Layout, groups: int) -> Tensor:
+    """(N, H, D) to (R * KV, G * L, D)."""
+    taken = x.index_select(0, layout.queries).unflatten(0, (layout.rows, -1)).unflatten(2, (groups, -1))
+    return taken.permute(0, 2, 3, 1, 4).flatten(2, 3).flatten(0, 1)
+
+
+def _key_rows(x: Tensor, layout: Layout) -> Tensor:
+    """(N, KV, D) to (R * KV, T, D)."""
+    return x.index_select(0, layout.keys).unflatten(0, (layout.rows, -1)).transpose(1, 2).flatten(0, 1)
+
+
+def _from_rows(x: Tensor, layout: Layout, groups: int) -> Tensor:
+    """(R * KV, G * L, D) to the suffixes' tokens, (S, H, D)."""
+    by_token = x.view(layout.rows, groups, -1, layout.bias.shape[0], x.shape[-1]).permute(0, 3, 1, 2, 4)
+    return by_token.flatten(2, 3).flatten(0, 1).index_select(0, layout.back)

@@ -98,15 +98,14 @@ def shared(examples: Sequence[Example], prefix: int, dtype: torch.dtype, blocks:
         positions += range(prefix, prefix + n)
         segment += [number] * n
         targets += [next_tokens(example, prefix), torch.tensor([IGNORE])]
-    lengths = [len(e.ids) - prefix for e in examples]
-    if blocks and (fill := -len(ids) % BUCKET):
-        # an example of nothing, so that few different lengths occur: each one has matrix products prepared for it
+    fill = BUCKET - len(ids) % BUCKET if blocks else 0
+    if fill:
+        # tokens of nothing, so that few different lengths occur: each one has matrix products prepared for it
         ids += [0] * fill
-        positions += range(prefix, prefix + fill)
+        positions += [prefix] * fill
         targets.append(torch.full((fill,), IGNORE))
-        lengths.append(fill)
     inputs = {"input_ids": torch.tensor([ids]), "position_ids": torch.tensor([positions])}
-    layout = Layout.of(prefix, lengths) if blocks else None
+    layout = Layout.of(prefix, [len(e.ids) - prefix for e in examples], fill, dtype) if blocks else None
     # transformers leaves a mask of four dimensions as it is; where there is a layout, nobody reads it
     inputs["attention_mask"] = torch.zeros(1, 1, 1, 1, dtype=dtype) if blocks else block_mask(segment, dtype)
     return Batch(inputs, torch.cat(targets)[None], sum(len(e.ids) for e in examples), layout)

@@ -31,7 +31,9 @@ def quicken(model: Any) -> FlatParameters:
     if _has_plain_attention(model.config):
         model.set_attn_implementation(attention.NAME)
     for module in model.modules():
-        if type(module).__name__.endswith("RMSNorm"):
+        if hasattr(module, "head_dim") and hasattr(module, "q_proj"):
+            _replace_attention(module)
+        elif type(module).__name__.endswith("RMSNorm"):
             _replace(module, _norm_forward, getattr(module, "weight", None))
         elif all(isinstance(getattr(module, name, None), nn.Module) for name in ("gate_proj", "up_proj", "down_proj")):
             _replace(module, _mlp_forward, getattr(module.gate_proj, "weight", None))
@@ -59,7 +61,8 @@ def _has_plain_attention(config: Any) -> bool:
     """
     windowed = getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True)
     layers = set(getattr(config, "layer_types", None) or ())
-    return config._attn_implementation == "sdpa" and not windowed and layers <= {"full_attention"}
+    dropped = getattr(config, "attention_dropout", 0)
+    return not dropped and config._attn_implementation == "sdpa" and not windowed and layers <= {"full_attention"}
 
 
 def _plain(module: Any, names: tuple[str, ...]) -> list[Any]:
@@ -81,6 +84,48 @@ def _replace(module: Any, make: Any, like: Tensor | None) -> None:
         return
     if close:
         module.forward = ours
+
+
+def _replace_attention(module: Any) -> None:
+    """Use `_attention_forward` where it agrees with the module's own way on a prefix and two suffixes."""
+    if getattr(getattr(module, "config", None), "_attn_implementation", None) != attention.NAME:
+        return
+    weight = module.q_proj.weight
+    generator = torch.Generator().manual_seed(0)
+    dtype = weight.dtype if weight.is_floating_point() else torch.bfloat16
+    layout = attention.Layout.of(2, [3, 2], 1, dtype).to(weight.device)
+    angles = torch.rand(1, 8, module.head_dim // 2, generator=generator).repeat(1, 1, 2).to(weight.device)
+    trial = torch.randn(1, 8, module.config.hidden_size, generator=generator).to(weight.device, dtype)
+    turn = angles.cos().to(dtype), angles.sin().to(dtype)
+    ours = _attention_forward(module, module.forward)
+    try:
+        with torch.no_grad(), attention.laid_out(layout):
+            one, other = (f(trial, position_embeddings=turn, attention_mask=None)[0] for f in (ours, module.forward))
+    except (AttributeError, RuntimeError, TypeError):
+        return
+    if torch.allclose(one, other, rtol=2e-2, atol=2e-2 * float(other.abs().max())):
+        module.forward = ours
+
+
+def _attention_forward(module: Any, original: Any) -> Any:
+    """Positions are turned inside the attention over blocks; an ordinary batch goes the module's own way."""
+
+    def forward(
+        hidden_states: Tensor, position_embeddings: Any = None, attention_mask: Any = None, **options: Any
+    ) -> tuple[Tensor, None]:
+        layout, width = attention.current(), module.head_dim
+        if layout is None or position_embeddings is None or position_embeddings[0].shape[-1] != width:
+            found: tuple[Tensor, None] = original(
+                hidden_states, position_embeddings=position_embeddings, attention_mask=attention_mask, **options
+            )
+            return found
+        parts = (getattr(module, name)(hidden_states) for name in ("q_proj", "k_proj", "v_proj"))
+        q, k, v = (part[0].unflatten(-1, (-1, width)) for part in parts)
+        turn = tuple(x.to(v.dtype) for x in position_embeddings)
+        out = attention.by_blocks(q, k, v, turn, layout, module.scaling)
+        return module.o_proj(out.flatten(1)[None]), None
+
+    return forward
 
 
 def _is_plain(module: LoraLinear) -> bool:

@@ -13,6 +13,7 @@ from executor.spec import TrainSpec
 from executor.train import attention
 from executor.train.attention import laid_out
 from executor.train.batch import IGNORE, Batch, make_batch
+from executor.train.cross_entropy import cross_entropy
 from executor.train.fast import quicken
 from executor.train.flat import FlatParameters
 from executor.train.model import device, trainable
@@ -100,9 +101,7 @@ def batch_loss(model: Any, batch: Batch, settings: TrainSpec) -> tuple[torch.Ten
     with laid_out(batch.layout), torch.autocast(batch.targets.device.type, torch.bfloat16, enabled=mixed):
         logits = model(**batch.inputs, logits_to_keep=places, use_cache=False).logits
     targets = batch.targets[:, places]
-    kept = targets != IGNORE
-    total = torch.nn.functional.cross_entropy(logits[kept].float(), targets[kept], reduction="sum")
-    return total, int(kept.sum())
+    return cross_entropy(logits, targets), int((targets != IGNORE).sum())
 
 
 def places_with_targets(targets: torch.Tensor) -> torch.Tensor:
@@ -145,4 +144,5 @@ def batch_of(model: Any, examples: Sequence[Example], settings: TrainSpec) -> Ba
 def to_device(batch: Batch) -> Batch:
     where = device()
     inputs = {key: value.to(where) for key, value in batch.inputs.items()}
-    return Batch(inputs, batch.targets.to(where), batch.tokens, batch.layout)
+    layout = batch.layout.to(where) if batch.layout else None
+    return Batch(inputs, batch.targets.to(where), batch.tokens, layout)
