@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup demo test check bench bench-advice bench-data bench-train bench-kills bench-predict clean
+.PHONY: setup demo test check bench bench-advice bench-data bench-train bench-kills bench-predict bench-qlora clean
 
 setup: $(READY)
 
@@ -41,6 +41,9 @@ bench-kills: setup
 
 bench-predict: setup
 	$(BIN)/python bench/predict.py
+
+bench-qlora: setup
+	$(BIN)/python bench/qlora.py $(OPTIONS)
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
