@@ -140,7 +140,7 @@ class TrainSpec(Part):
     """steps between checkpoints: what a kill can cost at most"""
     keep_checkpoints: int = Field(default=2, ge=1)
     compile: bool = False
-    """compile the model (GPU); lengths are rounded up to few different ones"""
+    """compile the layers, lengths rounded up to few different ones; pays on a GPU, in long runs"""
 
     @model_validator(mode="after")
     def measured(self) -> TrainSpec:

@@ -90,11 +90,17 @@ class Answer:
         return json.loads(self.out)
 
 
+@pytest.fixture(scope="session")
+def passing_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """For what tests prepare from tiny models."""
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture(autouse=True)
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
-    """A workspace for each test, one cache of models for all, no keys, no network."""
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, passing_cache: Path) -> None:
+    """A workspace for each test, the user's cache of models for tests on a real one, no keys, no network."""
     monkeypatch.setenv("FINETUNE_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("FINETUNE_CACHE", CACHE)
+    monkeypatch.setenv("FINETUNE_CACHE", CACHE if "real" in request.keywords else str(passing_cache))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     for name in ("FINETUNE_MODEL", "FINETUNE_BASE_URL", "OPENAI_API_KEY"):
         monkeypatch.delenv(name, raising=False)

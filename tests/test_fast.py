@@ -19,7 +19,7 @@ from executor.spec import LoraSpec, TrainSpec
 from executor.template import ChatTemplate
 from executor.train import step
 from executor.train.attention import Layout, attention, by_blocks, laid_out
-from executor.train.batch import BUCKET, IGNORE, Batch, make_batch, pad
+from executor.train.batch import BUCKET, IGNORE, Batch, make_batch, pad, round_up
 from executor.train.cross_entropy import AT_ONCE, cross_entropy
 from executor.train.fast import quicken
 from executor.train.flat import FlatParameters
@@ -187,7 +187,7 @@ def test_smaller_micro_batches_take_the_same_step(rows: list[Example], tiny_mode
     values = []
     for micro in (8, 3, 1):
         model = tuned(tiny_model)
-        flat = step.prepared(model)
+        flat = step.prepared(model, SETTINGS)
         optimizer = step.make_optimizer(flat, SETTINGS)
         loss, norm, used = step.step_that_fits(model, rows, SETTINGS, flat, optimizer, micro)
         assert used == micro
@@ -207,7 +207,7 @@ def test_out_of_memory_halves_the_micro_batch_and_keeps_the_step(
 
     real, most = step.batch_loss, 2 * max(len(row.ids) for row in rows)
     model = tuned(tiny_model)
-    flat = step.prepared(model)
+    flat = step.prepared(model, SETTINGS)
     optimizer = step.make_optimizer(flat, SETTINGS)
     expected, _, _ = step.step_that_fits(tuned(tiny_model), rows, SETTINGS, *fresh(tiny_model), micro=8)
     monkeypatch.setattr(step, "batch_loss", limited)
@@ -237,3 +237,32 @@ def test_flat_parameters_are_the_parameters(tiny_model: Path) -> None:
     with torch.no_grad():
         flat.whole.zero_()
     assert all(parameter.abs().max() > 0 for parameter in trainable(model))
+
+
+def test_compiled_layers_give_the_same_and_few_lengths_occur(rows: list[Example], tiny_model: Path) -> None:
+    settings = SETTINGS.model_copy(update={"compile": True})
+    longer = [Example((*row.ids, *row.ids), (*row.trained, *row.trained)) for row in rows]
+    plain, model = tuned(tiny_model), tuned(tiny_model)
+    flat = step.prepared(model, settings)
+    before = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    for part in (rows[:4], longer[:4], rows[4:]):
+        batch = step.batch_of(model, part, settings)
+        assert batch.inputs["input_ids"].shape[-1] == round_up(batch.inputs["input_ids"].shape[-1])
+        expected_loss, expected = gradients(plain, pad(part))
+        total, _ = step.batch_loss(model, batch, settings)
+        total.backward()  # type: ignore[no-untyped-call]
+        assert total.item() == pytest.approx(expected_loss, rel=1e-5)
+        found = {n: p.grad for n, p in model.named_parameters() if p.requires_grad}
+        error = torch.cat([(found[n] - expected[n]).flatten() for n in expected]).norm()
+        assert error / torch.cat([g.flatten() for g in expected.values()]).norm() < 1e-5
+        flat.clear()
+        plain.zero_grad()
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] - before == 4, (
+        "two for each length: the first layer, the others"
+    )
+
+
+@given(st.integers(1, 20_000))
+def test_lengths_are_rounded_up_by_a_quarter_at_most(length: int) -> None:
+    assert length <= round_up(length) <= max(length + 16, 1.25 * length)
+    assert round_up(round_up(length)) == round_up(length)

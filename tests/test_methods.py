@@ -72,8 +72,10 @@ def test_qlora_trains_on_a_base_in_four_bits(new_run: NewRun) -> None:
     assert quantisation["bnb_4bit_use_double_quant"] is True
 
 
-@pytest.mark.parametrize("method", ["qlora", "dora", "full"])
+@pytest.mark.parametrize("method", ["qlora", "dora", "full", "compiled"])
 def test_a_stopped_run_of_any_method_goes_on_bit_for_bit(method: str, new_run: NewRun, tiny_model: Path) -> None:
+    import torch
+
     from executor.errors import Interrupted
     from executor.prepare_model import in_four_bits
     from executor.template import ChatTemplate
@@ -90,10 +92,12 @@ def test_a_stopped_run_of_any_method_goes_on_bit_for_bit(method: str, new_run: N
         def stop() -> bool:
             return stop_after is not None and done[0] >= stop_after
 
+        torch._dynamo.reset()  # as a new process: what was compiled for earlier lengths is forgotten
         train(model, run, spec, ChatTemplate(tiny_model), report, stop)
         return [parameter.detach().clone() for parameter in model.parameters() if parameter.requires_grad]
 
-    undisturbed, stopped = (new_run(method=method, steps=5, dtype="bfloat16", rows=chat_rows(56)) for _ in range(2))
+    how = {"compile": True} if method == "compiled" else {"method": method}
+    undisturbed, stopped = (new_run(steps=5, dtype="bfloat16", rows=chat_rows(56), **how) for _ in range(2))
     expected = trained(undisturbed, None)
     with pytest.raises(Interrupted):
         trained(stopped, 3)

@@ -23,6 +23,8 @@ MAX_FLAT = 4096
 
 BUCKET = 32
 """tokens to a multiple of which a sequence of blocks is filled up"""
+LEAST_STEP = 16
+"""tokens between the lengths that are rounded up to, at least"""
 MAX_BLOCKS = 1 << 21
 """attention weights of one head held at once; beyond it, attention that never holds them is used"""
 
@@ -46,11 +48,13 @@ def common_prefix(sequences: Sequence[Sequence[int]]) -> int:
     return next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
 
 
-def make_batch(examples: Sequence[Example], share_prefix: bool, dtype: torch.dtype, blocks: bool = False) -> Batch:
+def make_batch(
+    examples: Sequence[Example], share_prefix: bool, dtype: torch.dtype, blocks: bool = False, rounded: bool = False
+) -> Batch:
     """The cheapest exact layout of these examples; every prompt keeps at least one token of its own.
 
     `blocks`: the model's attention computes by blocks (`executor.train.attention`), so a batch without a prefix can
-    be one sequence too, and needs no mask.
+    be one sequence too, and needs no mask. `rounded`: lengths are filled up to few different ones.
     """
     prefix = min(common_prefix([e.ids for e in examples]), min(e.prompt_length for e in examples) - 1)
     prefix = prefix if prefix >= MIN_PREFIX and len(examples) > 1 else 0
@@ -59,8 +63,14 @@ def make_batch(examples: Sequence[Example], share_prefix: bool, dtype: torch.dty
     if share_prefix and blocks and block_weights(examples, prefix) <= MAX_BLOCKS:
         return shared(examples, prefix, dtype, blocks)
     if share_prefix and prefix and flat <= MAX_FLAT and flat < 0.9 * padded:
-        return shared(examples, prefix, dtype)
-    return pad(examples)
+        return shared(examples, prefix, dtype, rounded=rounded)
+    return pad(examples, rounded)
+
+
+def round_up(length: int) -> int:
+    """The next of four lengths between a power of two and the next one: at most a quarter more."""
+    step = max(LEAST_STEP, 1 << max(0, length.bit_length() - 3))
+    return -(-length // step) * step
 
 
 def block_weights(examples: Sequence[Example], prefix: int) -> int:
@@ -69,9 +79,10 @@ def block_weights(examples: Sequence[Example], prefix: int) -> int:
     return prefix**2 + len(examples) * longest * (prefix + longest)
 
 
-def pad(examples: Sequence[Example]) -> Batch:
+def pad(examples: Sequence[Example], rounded: bool = False) -> Batch:
     """One row an example, padded on the right; ids (B, T)."""
-    length = max(len(e.ids) for e in examples)
+    longest = max(len(e.ids) for e in examples)
+    length = round_up(longest) if rounded else longest
     ids = torch.zeros(len(examples), length, dtype=torch.long)
     mask = torch.zeros(len(examples), length, dtype=torch.long)
     targets = torch.full((len(examples), length), IGNORE)
@@ -83,7 +94,9 @@ def pad(examples: Sequence[Example]) -> Batch:
     return Batch({"input_ids": ids, "attention_mask": mask}, targets, sum(len(e.ids) for e in examples))
 
 
-def shared(examples: Sequence[Example], prefix: int, dtype: torch.dtype, blocks: bool = False) -> Batch:
+def shared(
+    examples: Sequence[Example], prefix: int, dtype: torch.dtype, blocks: bool = False, rounded: bool = False
+) -> Batch:
     """All examples in one row behind their common prefix; ids (1, N), mask (1, 1, N, N) added to the scores.
 
     With `blocks` a layout stands in for the mask.
@@ -98,11 +111,12 @@ def shared(examples: Sequence[Example], prefix: int, dtype: torch.dtype, blocks:
         positions += range(prefix, prefix + n)
         segment += [number] * n
         targets += [next_tokens(example, prefix), torch.tensor([IGNORE])]
-    fill = BUCKET - len(ids) % BUCKET if blocks else 0
+    fill = BUCKET - len(ids) % BUCKET if blocks else round_up(len(ids)) - len(ids) if rounded else 0
     if fill:
-        # tokens of nothing, so that few different lengths occur: each one has matrix products prepared for it
+        # tokens of nothing, so that few different lengths occur: each one has code or matrix products prepared for it
         ids += [0] * fill
         positions += [prefix] * fill
+        segment += [-1] * fill
         targets.append(torch.full((fill,), IGNORE))
     inputs = {"input_ids": torch.tensor([ids]), "position_ids": torch.tensor([positions])}
     layout = Layout.of(prefix, [len(e.ids) - prefix for e in examples], fill, dtype) if blocks else None

@@ -55,7 +55,7 @@ def train(
     rows, held_out, replay = encoded_splits(run, template, settings)
     every_row = [*rows, *replay]
     order = make_order(run.rows("train"), len(replay), settings)
-    flat = prepared(model)
+    flat = prepared(model, settings)
     optimizer = make_optimizer(flat, settings)
     log = Log(run, spec, world)
     watch = Watch(run.checkpoints, settings, held_out, task_metric, world)

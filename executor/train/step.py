@@ -13,6 +13,7 @@ from executor.spec import TrainSpec
 from executor.train import attention
 from executor.train.attention import laid_out
 from executor.train.batch import IGNORE, Batch, make_batch
+from executor.train.compiled import compile_layers
 from executor.train.cross_entropy import cross_entropy
 from executor.train.fast import quicken
 from executor.train.flat import FlatParameters
@@ -23,9 +24,11 @@ PLACES = 16
 """positions to a multiple of which logits are computed, so that few different sizes occur"""
 
 
-def prepared(model: Any) -> FlatParameters:
-    """The trained parameters as one tensor; on a CPU, modules are replaced by faster ones too."""
-    return quicken(model) if device().type == "cpu" else FlatParameters(trainable(model))
+def prepared(model: Any, settings: TrainSpec) -> FlatParameters:
+    """The trained parameters as one tensor; layers are compiled, or on a CPU replaced by faster ones."""
+    if settings.compile:
+        compile_layers(model)
+    return quicken(model) if device().type == "cpu" and not settings.compile else FlatParameters(trainable(model))
 
 
 def make_optimizer(flat: FlatParameters, settings: TrainSpec) -> torch.optim.Optimizer:
@@ -138,7 +141,8 @@ def evaluation_loss(
 
 def batch_of(model: Any, examples: Sequence[Example], settings: TrainSpec) -> Batch:
     """The cheapest exact layout of these examples, on the device."""
-    return to_device(make_batch(examples, settings.share_prefix, compute_type(settings), blocks(model)))
+    of_one = settings.share_prefix, compute_type(settings), blocks(model), settings.compile
+    return to_device(make_batch(examples, *of_one))
 
 
 def to_device(batch: Batch) -> Batch:

@@ -14,6 +14,7 @@ from executor.encode import Example
 from executor.files import cannot_write
 from executor.spec import TrainSpec
 from executor.train.checkpoint import Progress
+from executor.train.compiled import plainly
 from executor.train.flat import FlatParameters
 from executor.train.step import evaluation_loss
 from executor.train.world import ALONE, World
@@ -38,8 +39,9 @@ class Watch:
         if not self.held_out:
             return progress
         size = progress.micro_batch or self.settings.batch_size
-        loss = evaluation_loss(model, self.held_out, self.settings, size, self.world)
-        metric = self.world.from_first(self._task_metric(model) if self.world.leads else None)
+        with plainly():
+            loss = evaluation_loss(model, self.held_out, self.settings, size, self.world)
+            metric = self.world.from_first(self._task_metric(model) if self.world.leads else None)
         progress = replace(progress, eval_loss=loss, task_metric=metric)
         if progress.step == 0 or self.settings.select == "last":
             return progress
