@@ -228,6 +228,7 @@ def result_of(job: Job) -> dict[str, Any]:
         "verdict": found.get("verdict"),
         "verdict_reasons": found.get("verdict_reasons"),
         "metrics": found.get("metrics"),
+        **({"sweep": found["sweep"]} if found.get("sweep") else {}),
         "dataset": job.spec.data.version,
     }
 

@@ -7,12 +7,14 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from executor.report import draw
+from executor.files import write_json, write_jsonl
+from executor.report import draw, write_report
 from executor.report.escape import to_html, to_markdown
 
 
@@ -28,6 +30,26 @@ class Tags(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         self.seen.append(f"/{tag}")
+
+
+def test_the_chosen_state_and_the_rates_tried_are_told(tmp_path: Path) -> None:
+    losses: list[dict[str, Any]] = [{"step": step, "loss": 1 / step} for step in range(1, 61)]
+    write_jsonl(tmp_path / "metrics.jsonl", [*losses, {"step": 45, "eval_loss": 0.4, "task_metric": 0.625}])
+    (tmp_path / "spec.yaml").write_text("train: {steps: 80}\n", encoding="utf-8")
+    trials = [
+        {"learning_rate": 1e-4, "eval_loss": 0.41, "task_metric": 0.5, "seconds": 9.0},
+        {"learning_rate": 2e-3, "eval_loss": None, "task_metric": None, "seconds": None},
+    ]
+    metrics = {"best_step": 45, "ended_early": True, "steps": 60}
+    for tried in ([], trials):
+        write_json(tmp_path / "summary.json", {"sweep": {"chosen": 1e-4, "trials": tried}, "metrics": metrics})
+        for file in write_report(tmp_path):
+            said = file.read_text(encoding="utf-8")
+            assert "after step 45 was best" in said
+            assert "Training ended early, after 60 of 80 steps" in said
+            assert "was highest at step 45 (62.5" in said
+            for words in ("Learning rates tried", "0.0001 (chosen)", "diverged", "50.0"):
+                assert (words in said) is bool(tried), words
 
 
 def test_a_thousand_steps_stay_a_small_drawing() -> None:

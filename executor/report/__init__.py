@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from executor.files import write_text
-from executor.report import markdown, page, record, results
+from executor.report import markdown, page, record, results, training
 from executor.report.document import Report
 from executor.report.folder import RunFiles, read_run
 
@@ -32,7 +32,7 @@ def build(run: RunFiles) -> Report:
         results.scores(run),
         results.comparison(run),
         record.data(run),
-        record.loss(run),
+        training.loss(run),
         results.errors(run),
         results.regressions(run),
         record.settings(run),

@@ -1,17 +1,15 @@
-"""How it came about: data, loss, settings and their reasons, the estimate against the measurement, how to run again."""
+"""How it came about: data, settings and their reasons, the estimate against the measurement, how to run again."""
 
 from __future__ import annotations
 
 import shlex
 from typing import Any
 
-from executor.report import draw
 from executor.report import figures as say
-from executor.report.document import Block, Commands, Figure, Origin, Paragraph, Section, Table
+from executor.report.document import Block, Commands, Origin, Paragraph, Section, Table
 from executor.report.folder import RunFiles, flat, mapping, mappings, number
 
 NOT_SETTINGS = ("data", "estimate", "kind", "reasons", "stages")
-LOSS_ROWS = 12
 LINEAGE = ("step", "rows_in", "rows_out")
 
 
@@ -48,56 +46,6 @@ def _source(run: RunFiles) -> str:
     if task.get("kind"):
         said.append(f"Kind of task: {say.plain(task['kind'])}{count}.")
     return " ".join(said) or "No source was recorded."
-
-
-def loss(run: RunFiles) -> Section | None:
-    """Training loss over steps with evaluation points. Losses that are no finite number are counted, not drawn."""
-    raw, lost = _series(run, "loss")
-    checks, lost_checks = _series(run, "eval_loss")
-    if not raw and not checks:
-        return None
-    smooth = draw.smoothed(raw)
-    head = ("step", "train loss, smoothed", "evaluation loss")
-    steps = _shown([x for x, _ in smooth], [x for x, _ in checks])
-    rows = tuple((say.whole(step), _at(smooth, step), _at(checks, step)) for step in steps)
-    origin = Origin("measured", "metrics.jsonl; smoothed: mean of neighbouring steps")
-    says = _told(smooth, checks)
-    table = Table(head, rows, (0, 1, 2), origin, "Training loss and evaluation loss")
-    blocks: list[Block] = [Figure(draw.curve(raw, smooth, checks, says), table), Paragraph(says)]
-    if lost + lost_checks:
-        blocks.append(Paragraph(f"{lost + lost_checks} logged losses are not finite numbers and are not drawn."))
-    return Section("How training went", tuple(blocks))
-
-
-def _series(run: RunFiles, key: str) -> tuple[list[draw.Point], int]:
-    points, lost = {}, 0
-    for line in run.logged:
-        step, value = number(line.get("step")), number(line.get(key))
-        if line.get(key) is not None and value is None:
-            lost += 1
-        elif step is not None and value is not None:
-            points[step] = value  # a resumed run logs a step again: the later line counts
-    return sorted(points.items()), lost
-
-
-def _shown(steps: list[float], checks: list[float]) -> list[float]:
-    every = max(1, len(steps) // LOSS_ROWS)
-    return sorted({*steps[::every], *steps[-1:], *checks[-LOSS_ROWS:]})
-
-
-def _at(points: list[draw.Point], step: float) -> str:
-    return next((f"{y:.4f}" for x, y in points if x == step), say.NONE)
-
-
-def _told(smooth: list[draw.Point], checks: list[draw.Point]) -> str:
-    said = []
-    if smooth:
-        (_, first), (steps, last) = smooth[0], smooth[-1]
-        said.append(f"Training loss (smoothed) went from {first:.3f} to {last:.3f} in {say.whole(steps)} steps.")
-    if checks:
-        (step, best), (_, last) = min(checks, key=lambda check: check[1]), checks[-1]
-        said.append(f"Evaluation loss was lowest at step {say.whole(step)} ({best:.3f}) and ended at {last:.3f}.")
-    return " ".join(said)
 
 
 def settings(run: RunFiles) -> Section | None:
