@@ -30,6 +30,7 @@ Newest = Annotated[str | None, typer.Argument(help="A run; the newest if not giv
 Yes = Annotated[bool, typer.Option("--yes", help="Approve what would ask first.")]
 Sweep = Annotated[str | None, typer.Option(help="Learning rates to try first, such as lr=1e-4,2e-4,5e-4.")]
 CurriculumOption = Annotated[str, typer.Option("--curriculum", help="Easy rows first: staged or continuous.")]
+Processes = Annotated[int | None, typer.Option(help="Processes that train together, a GPU or CPU cores each.")]
 BaseModel = Annotated[str | None, typer.Option("--base-model", help="Catalogue name, folder or hub id.")]
 
 
@@ -113,12 +114,21 @@ def go(
     base_model: BaseModel = None,
     budget: Annotated[str | None, typer.Option(help="Time for the training, such as 10m.")] = None,
     target: Annotated[float | None, typer.Option(help="The accuracy you need, 0 to 1.")] = None,
+    processes: Processes = None,
     yes: Yes = False,
     json: Json = False,
 ) -> None:
     """The whole job: check, split, baselines, decision, training, evaluation, report."""
-    more = {"test": test, "prompt": prompt, "task": task, "base_model": base_model, "budget": budget, "target": target}
-    finish_job(call("go", data=data, mapping=cli_data.mapping(map) or None, **more), json)
+    more: dict[str, Any] = {
+        "test": test,
+        "prompt": prompt,
+        "task": task,
+        "base_model": base_model,
+        "budget": budget,
+        "target": target,
+    }
+    more |= {"processes": processes, "mapping": cli_data.mapping(map) or None}
+    finish_job(call("go", data=data, **more), json)
 
 
 @app.command()
@@ -181,12 +191,14 @@ def train(
     method: Annotated[str, typer.Option(help="auto, lora, qlora, dora or full")] = "auto",
     sweep: Sweep = None,
     curriculum: CurriculumOption = "none",
+    processes: Processes = None,
+    launcher: Annotated[str | None, typer.Option(help="Who starts them: local or ray.")] = None,
     detach: Annotated[bool, typer.Option(help="Return once the run has started.")] = False,
     json: Json = False,
 ) -> None:
     """Train in a process of its own; waits for the end unless --detach."""
     known_method(method)
-    more = {"sweep": sweep, "curriculum": curriculum}
+    more = {"sweep": sweep, "curriculum": curriculum, "processes": processes, "launcher": launcher}
     started = call("train", data=data, resume=resume, base_model=base_model, method=method, **more)
     if detach:
         value = {"run": started.run, "status": started.status, "metrics": None}

@@ -58,6 +58,18 @@ def gpu() -> Hardware | None:
         return None
 
 
+def gpus() -> int:
+    """NVIDIA GPUs that this process may use; 0 without any."""
+    shown = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if gpu() is None:
+        return 0
+    if shown is not None:
+        return len([name for name in shown.split(",") if name.strip()])
+    import pynvml
+
+    return int(pynvml.nvmlDeviceGetCount())
+
+
 def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

@@ -10,6 +10,7 @@ from pydantic import Field
 from executor.data.prepare import rows_to_test
 from executor.errors import UsageError, UserError
 from executor.files import read_json, read_jsonl, sha256_rows
+from executor.place import Launcher, Place, check_place, load_place, save_place
 from executor.run_folder import RunFolder, create_run, find_run
 from executor.spec import STAGES, Curriculum, Method, RunSpec, System, load_spec
 from tools.base import Args, Result, Tool
@@ -19,7 +20,7 @@ from tools.runs import start
 
 SYSTEMS: tuple[System, ...] = ("zero_shot", "prompt", "few_shot", "fine_tuned")
 COMPARE_OPTIONS = "--test {test} --prompt {prompt} --map {mapping} --base-model {base_model}"
-JOB_OPTIONS = COMPARE_OPTIONS + " --task {task} --budget {budget} --target {target}"
+JOB_OPTIONS = COMPARE_OPTIONS + " --task {task} --budget {budget} --target {target} --processes {processes}"
 TRAIN_RATIOS = (0.8, 0.1, 0.1)
 Choice = Literal["auto"] | Method
 
@@ -57,6 +58,8 @@ class GoArgs(DataArgs):
     """time for the training, such as 10m"""
     target: float | None = Field(default=None, gt=0, le=1)
     """the task accuracy that is needed, 0 to 1"""
+    processes: int | None = Field(default=None, ge=1)
+    """processes that train together, a GPU or some CPU cores each; 1 if not given"""
 
 
 def wish_of(args: GoArgs) -> Wish:
@@ -72,17 +75,25 @@ def wish_of(args: GoArgs) -> Wish:
     )
 
 
-def create_go(args: GoArgs) -> tuple[RunFolder, Planned]:
-    planned = plan_job("go", wish_of(args))
-    return planned.create(), planned
-
-
 def run_go(args: GoArgs) -> JobResult:
-    run, planned = create_go(args)
-    return launch(run, planned.spec, planned_text(planned))
+    planned = plan_job("go", wish_of(args))
+    place = placed(planned.spec, args.processes)
+    return launch(planned.create(), planned.spec, planned_text(planned), place)
 
 
-def launch(run: RunFolder, spec: RunSpec, summary: str) -> JobResult:
+def placed(
+    spec: RunSpec, processes: int | None, launcher: Launcher | None = None, before: Place | None = None
+) -> Place:
+    """Where to train: as asked for, else as `before`. Raises UserError where it cannot be."""
+    asked = {"processes": processes, "launcher": launcher}
+    place = (before or Place()).model_copy(update={key: value for key, value in asked.items() if value is not None})
+    check_place(place, spec.train)
+    return place
+
+
+def launch(run: RunFolder, spec: RunSpec, summary: str, place: Place | None = None) -> JobResult:
+    if place:
+        save_place(place, run.path)
     start(run)
     text = f"Started run `{run.name}`.\n\n{summary}"
     return JobResult(run=str(run.path), status="running", summary=text, estimate=spec.estimate)
@@ -104,8 +115,8 @@ def run_compare(args: CompareArgs) -> JobResult:
     planned = plan_job("go" if "fine_tuned" in asked else "compare", wish_of(args))
     evaluate = planned.spec.evaluate.model_copy(update={"systems": baselines})
     planned = Planned(planned.prepared, planned.spec.model_copy(update={"evaluate": evaluate}))
-    rows = len(planned.prepared.test)
-    return launch(planned.create(), planned.spec, f"Measuring {', '.join(asked)} on {rows} sealed test rows.")
+    words = f"Measuring {', '.join(asked)} on {len(planned.prepared.test)} sealed test rows."
+    return launch(planned.create(), planned.spec, words, placed(planned.spec, args.processes))
 
 
 def named(choice: Choice) -> Method | None:
@@ -125,34 +136,45 @@ class TrainArgs(Args):
     """learning rates to try on short trainings first, such as lr=1e-4,2e-4,5e-4"""
     curriculum: Curriculum = "none"
     """easy rows first: staged (a third, two thirds, all) or continuous (a growing share)"""
+    processes: int | None = Field(default=None, ge=1)
+    """processes that train together, a GPU or some CPU cores each; not given: 1, or as the resumed run had"""
+    launcher: Launcher | None = None
+    """who starts them: local (this host) or ray (its cluster)"""
+
+    def only(self, **named: str) -> bool:
+        """Whether nothing but `named` is given, and where to train."""
+        return self == TrainArgs(**named, processes=self.processes, launcher=self.launcher)
 
 
 def run_train(args: TrainArgs) -> JobResult:
     if args.resume:
-        if args != TrainArgs(resume=args.resume):
+        if not args.only(resume=args.resume):
             raise UsageError("A run goes on with its own data, model and settings", "--resume", "Name only the run.")
-        return resume(find_run(args.resume))
+        return resume(find_run(args.resume), args.processes, args.launcher)
     if not args.data:
         raise UsageError("Nothing to train on", "finetune train", "Name a data file, a spec.yaml, or --resume RUN.")
     path = Path(args.data).expanduser()
     if path.suffix.lower() in (".yaml", ".yml"):
-        if args != TrainArgs(data=args.data):
+        if not args.only(data=args.data):
             raise UsageError("The spec names model, method and settings", str(path), "Change them in the spec itself.")
+        place = placed(load_spec(path), args.processes, args.launcher)
         run = from_spec(path)
-        return launch(run, run.spec(), f"Training again from {path}.")
+        return launch(run, run.spec(), f"Training again from {path}.", place)
     rates = rates_of(args.sweep) if args.sweep else ()
     wish = Wish(
         data=path, base_model=args.base_model, method=named(args.method), curriculum=args.curriculum, rates=rates
     )
     planned = plan_job("train", wish, TRAIN_RATIOS)
-    return launch(planned.create(), planned.spec, planned_text(planned))
+    place = placed(planned.spec, args.processes, args.launcher)
+    return launch(planned.create(), planned.spec, planned_text(planned), place)
 
 
-def resume(run: RunFolder) -> JobResult:
-    """Go on at the first unfinished stage; a finished run is left as it is."""
+def resume(run: RunFolder, processes: int | None = None, launcher: Launcher | None = None) -> JobResult:
+    """Go on at the first unfinished stage, where it was or as asked for; a finished run is left as it is."""
     if run.status()["state"] == "done":
         return JobResult(run=str(run.path), status="done", summary=f"Run `{run.name}` is already done.")
     resumed = f"Resumed run `{run.name}` at its first unfinished stage."
+    save_place(placed(run.spec(), processes, launcher, load_place(run.path)), run.path)
     start(run)
     return JobResult(run=str(run.path), status="running", summary=resumed, estimate=run.spec().estimate)
 
@@ -229,7 +251,10 @@ TRAIN = Tool(
     name="train",
     description="Train (LoRA, QLoRA, DoRA, full) on a data file or a spec, or resume a run. Returns at once.",
     args=TrainArgs, result=JobResult, run=run_train, asks_first=True,
-    command="finetune train {data} --resume {resume} --base-model {base_model} --method {method}",
+    command=(
+        "finetune train {data} --resume {resume} --base-model {base_model} --method {method} "
+        "--processes {processes} --launcher {launcher}"
+    ),
 )  # fmt: skip
 COMPARE = Tool(
     name="compare",

@@ -12,6 +12,7 @@ from executor.estimate import GIB, Lengths, Rates, Shape, estimate, shape_of
 from executor.files import read_json
 from executor.hardware import hardware
 from executor.model_cache import prepared_folder
+from executor.place import load_place
 from executor.run_folder import RunFolder, all_runs
 from executor.spec import LoraSpec, ModelSpec, Reason, TrainSpec
 from executor.template import ChatTemplate
@@ -95,6 +96,8 @@ def like(run: RunFolder, model: ModelSpec, lora: LoraSpec, train: TrainSpec, tok
     try:
         found = measured(run)
         if found is None:
+            return None
+        if load_place(run.path).processes > 1:
             return None
         then, machine = run.spec(), read_json(run.path / "env.json")["hardware"]
     except (OSError, ValueError, KeyError, TypeError, UserError):

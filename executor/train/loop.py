@@ -108,6 +108,7 @@ def advance(
 ) -> tuple[Progress, float, float]:
     """One optimiser step on `examples`: (progress after it, loss, gradient norm before clipping)."""
     started = time.perf_counter()
+    world.draw_apart(settings.seed, progress.step)
     set_learning_rate(optimizer, learning_rate(settings, progress.step))
     loss, norm, micro = step_that_fits(model, examples, settings, flat, optimizer, progress.micro_batch, world)
     after = replace(

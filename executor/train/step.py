@@ -52,7 +52,7 @@ def step_that_fits(
     """
     count = max(1, sum(sum(example.trained[1:]) for example in examples))
     loss, micro = add_gradients(model, world.share(examples), count, settings, flat, micro)
-    loss = world.total(loss)
+    loss, micro = world.total(loss), world.least(micro)
     world.add_up(flat.gradient)
     norm = torch.nn.utils.clip_grad_norm_([flat.whole], settings.max_grad_norm)
     if torch.isfinite(norm):

@@ -37,6 +37,23 @@ class World:
     def total(self, value: float) -> float:
         return float(self.add_up(torch.tensor([value], dtype=torch.float64))) if self.size > 1 else value
 
+    def least(self, value: int) -> int:
+        """The smallest of what the processes have."""
+        if self.size == 1:
+            return value
+        found = torch.tensor([value])
+        dist.all_reduce(found, dist.ReduceOp.MIN)
+        return int(found)
+
+    def draw_apart(self, seed: int, step: int) -> None:
+        """Random numbers of this process's own for a step, so that two never drop out the same of their rows.
+
+        The first process goes on with its generator, which checkpoints hold; the others' depend on seed, step and rank
+        alone, so a resumed training draws the same.
+        """
+        if self.rank:
+            torch.manual_seed(((seed * 1_000_003 + step) * 4093 + self.rank) % 2**63)
+
     def any(self, flag: bool) -> bool:
         """Whether it is so in any process: all then do the same."""
         return self.total(float(flag)) > 0
