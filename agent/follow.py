@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from typing import Any
 
 from tools.base import Interrupted, printable
-from tools.runs import ask_to_stop, mask_shown, outcome, wait
+from tools.runs import ask_to_stop, beside_others, mask_shown, outcome, wait
 
 STAGES = {
     "start": "Starting",
@@ -22,6 +23,8 @@ STAGES = {
 
 def follow(run: str, name: str) -> dict[str, Any]:
     """The result of `run` once it is over. Raises the error it ended with, or Interrupted after Ctrl-C."""
+    if beside_others():  # a launcher ends its processes with SIGTERM: that is to stop the run, too
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         show_bars(run) if sys.stderr.isatty() else show_lines(run)
     except KeyboardInterrupt:

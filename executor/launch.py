@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
 import psutil
 
@@ -68,6 +68,11 @@ def started(run: RunFolder, log: IO[bytes]) -> int:
         if process.stdin:
             process.stdin.close()
     return process.pid
+
+
+def train_along() -> NoReturn:
+    """Become the worker that a launcher wants this process to be, from the first process's run."""
+    os.execve(sys.executable, [sys.executable, "-P", "-m", "executor.worker"], child_environment(hub=False))  # noqa: S606
 
 
 def from_hub(run: RunFolder) -> bool:

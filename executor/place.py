@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -21,6 +22,16 @@ class Place(Part):
     """processes that train together, a GPU each where there are any"""
     launcher: Launcher = "local"
     """who starts them: the run process on this host, or Ray on its cluster"""
+
+
+def launched() -> int:
+    """Processes that torchrun or accelerate launch started, this one among them; 1 without a launcher."""
+    return int(os.environ.get("WORLD_SIZE", "1")) if "RANK" in os.environ else 1
+
+
+def follows() -> bool:
+    """Whether a launcher started this process to train along with the first one."""
+    return launched() > 1 and os.environ["RANK"] != "0"
 
 
 def load_place(run: Path) -> Place:
@@ -47,7 +58,7 @@ def check_place(place: Place, train: TrainSpec) -> None:
     if count > train.batch_size:
         fix = f"Take at most {train.batch_size}, or a larger train.batch_size in the spec."
         raise UserError(f"{count} processes share {train.batch_size} rows a step", "--processes", fix)
-    if place.launcher == "ray":
+    if place.launcher == "ray" or launched() > 1:  # their devices are elsewhere
         return
     devices = gpus()
     have, what = (devices, "GPUs") if devices else (usable_cores(), "CPU cores")

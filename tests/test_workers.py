@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import signal
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +19,12 @@ import pytest
 import yaml
 from conftest import Answer, command, write_examples
 
+from executor.__main__ import main
 from executor.files import read_json, read_jsonl, write_json
+from executor.place import Place, save_place
 from executor.run_folder import RunFolder
 from executor.train.checkpoint import checkpoints
+from tools.jobs import from_spec
 
 NewRun = Callable[..., RunFolder]
 STEPS = 120
@@ -51,10 +58,17 @@ def dropping(spec_file: Path) -> Path:
     return path
 
 
-def trained(spec: Path, *words: object) -> tuple[Answer, RunFolder]:
-    answer = command("train", spec, *words, "--json", home=spec.parent / "home")
-    assert answer.code == 0, answer.err
-    return answer, RunFolder(Path(answer.json["run"]))
+def create(spec_file: Path, processes: int = 1) -> RunFolder:
+    run = from_spec(spec_file)
+    save_place(Place(processes=processes), run.path)
+    return run
+
+
+def detached(spec: Path) -> RunFolder:
+    """A run of two processes that the command line started and left; not a child of this process."""
+    started = command("train", spec, "--processes", 2, "--detach", "--json", home=spec.parent / "home")
+    assert started.code == 0, started.err
+    return RunFolder(Path(started.json["run"]))
 
 
 def lines(run: RunFolder, key: str) -> dict[int, float]:
@@ -78,74 +92,104 @@ def newest_step(run: RunFolder) -> int:
     return max((step for step, _ in checkpoints(run.checkpoints)), default=0)
 
 
-def the_worker(run: RunFolder) -> psutil.Process:
-    (worker,) = psutil.Process(run.status()["pid"]).children()
-    return worker
+def the_worker(pid: int) -> psutil.Process | None:
+    children = psutil.Process(pid).children()
+    return next((child for child in children if "executor.worker" in child.cmdline()), None)
 
 
 def gone(process: psutil.Process) -> bool:
     return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
 
 
-def test_two_processes_train_what_one_trains(spec_file: Path) -> None:
-    (one, alone), (two, shared) = trained(spec_file), trained(spec_file, "--processes", 2)
-    assert not (alone.path / "launch.json").exists()
-    assert read_json(shared.path / "launch.json") == {"processes": 2, "launcher": "local"}
+def disturbed(run: RunFolder, number: int) -> int:
+    """The exit code of the run process, here, whose worker gets a signal after the next checkpoint."""
+    before = newest_step(run)
+
+    def send() -> None:
+        until(lambda: newest_step(run) > before)
+        worker = the_worker(os.getpid())
+        assert worker
+        worker.send_signal(number)
+
+    with ThreadPoolExecutor(1) as beside:
+        sent = beside.submit(send)
+        code = main(str(run.path))
+        sent.result()
+    assert before < newest_step(run) < STEPS
+    return code
+
+
+@pytest.fixture(scope="module")
+def alone(spec_file: Path) -> Iterator[RunFolder]:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("FINETUNE_HOME", str(spec_file.parent / "home"))
+        run = create(spec_file)
+        assert main(str(run.path)) == 0
+        yield run
+
+
+def same_losses(found: RunFolder, expected: RunFolder) -> None:
     for key, count in (("loss", STEPS), ("eval_loss", 4)):
-        expected, found = lines(alone, key), lines(shared, key)
-        assert len(expected) == len(found) == count
-        assert found == pytest.approx(expected, rel=1e-5)
-    assert two.json["metrics"]["tokens"] == one.json["metrics"]["tokens"]
-    assert shared.spec() == alone.spec(), "where it is trained is no part of the spec"
-    assert not list(shared.path.glob(".worker-*"))
+        assert len(lines(expected, key)) == count
+        assert lines(found, key) == pytest.approx(lines(expected, key), rel=1e-5)
 
 
-def test_whichever_process_dies_the_work_goes_on(dropping: Path) -> None:
-    """A killed worker, a killed run process, a worker that is asked to stop: as if nothing had been."""
-    home = dropping.parent / "home"
-    _, undisturbed = trained(dropping, "--processes", 2)
-    started = command("train", dropping, "--processes", 2, "--detach", "--json", home=home)
-    run = RunFolder(Path(started.json["run"]))
+def test_two_processes_train_what_one_trains(spec_file: Path, alone: RunFolder) -> None:
+    run = create(spec_file, processes=2)
+    assert main(str(run.path)) == 0
+    same_losses(run, alone)
+    assert read_json(run.path / "result.json")["metrics"]["tokens"] == lines(alone, "tokens")[STEPS]
+    assert (read_json(run.path / "launch.json"), run.spec()) == ({"processes": 2, "launcher": "local"}, alone.spec())
+    assert not list(run.path.glob(".worker-*"))
 
-    until(lambda: newest_step(run))
-    os.kill(the_worker(run).pid, signal.SIGKILL)
-    status = until(lambda: (s := run.status())["state"] != "running" and s)
-    assert (status["state"], status["exit_code"]) == ("failed", 3)
+
+def test_torchrun_trains_what_one_process_trains(spec_file: Path, alone: RunFolder) -> None:
+    home = spec_file.parent / "torchrun"
+    words = ("-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "agent", "train", str(spec_file), "--json")
+    done = subprocess.run(
+        [sys.executable, *words], capture_output=True, text=True, timeout=120,
+        env=os.environ | {"FINETUNE_HOME": str(home)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (run,) = home.glob("runs/2*")
+    assert json.loads(done.stdout)["run"] == str(run), "one process speaks"
+    same_losses(RunFolder(run), alone)
+
+
+def test_whichever_process_is_stopped_or_dies_the_work_goes_on(dropping: Path) -> None:
+    """A worker that is asked to stop, then one that is killed: as if nothing had been."""
+    undisturbed, run = create(dropping, processes=2), create(dropping, processes=2)
+    assert main(str(undisturbed.path)) == 0
+    assert disturbed(run, signal.SIGTERM) == 130
+    assert run.status()["state"] == "stopped"
+    assert newest_step(run) == max(lines(run, "loss")), "the very step it was stopped at is saved"
+    assert disturbed(run, signal.SIGKILL) == 3
+    status = run.status()
+    assert status["state"] == "failed"
     assert "Process 2 of 2 ended by signal 9" in status["reason"]
     assert f"--resume {run.name}" in status["error"]["fix"]
-
-    before = newest_step(run)
-    assert 0 < before < STEPS
-    assert command("train", "--resume", run.name, "--detach", "--json", home=home).code == 0
-    until(lambda: newest_step(run) > before)
-    worker = the_worker(run)
-    os.kill(run.status()["pid"], signal.SIGKILL)
-    until(lambda: gone(worker))
-
-    before = newest_step(run)
-    assert command("train", "--resume", run.name, "--detach", "--json", home=home).code == 0
-    until(lambda: newest_step(run) > before)
-    os.kill(the_worker(run).pid, signal.SIGTERM)
-    status = until(lambda: (s := run.status())["state"] != "running" and s)
-    assert status["state"] == "stopped", status
-    assert newest_step(run) == max(lines(run, "loss")) < STEPS, "the very step it was stopped at is saved"
-
-    resumed = command("train", "--resume", run.name, "--json", home=home)
-    assert resumed.code == 0, resumed.err
+    assert main(str(run.path)) == 0
     assert lines(run, "loss") == lines(undisturbed, "loss")
     assert digest(run) == digest(undisturbed)
 
 
-def test_a_worker_that_fails_while_it_starts_is_told(dropping: Path, tiny_model: Path) -> None:
-    """The run process then still waits for it to join."""
-    home = dropping.parent / "home"
-    started = command("train", dropping, "--processes", 2, "--detach", "--json", home=home)
-    run = RunFolder(Path(started.json["run"]))
-    until(lambda: run.status()["stage"] == "train" and psutil.Process(run.status()["pid"]).children())
-    os.kill(the_worker(run).pid, signal.SIGKILL)
+def test_a_worker_that_dies_while_it_starts_is_told(dropping: Path) -> None:
+    """The run process then waits for it to join, where nothing interrupts it."""
+    run = detached(dropping)
+    worker = until(lambda: the_worker(run.status()["pid"]))
+    worker.kill()
     status = until(lambda: (s := run.status())["state"] != "running" and s)
     assert "Process 2 of 2 ended by signal 9" in status["reason"]
-    assert not list(run.path.glob(".worker-*"))
+    assert status["exit_code"] == 3
+
+
+def test_workers_end_with_a_run_process_that_is_killed(dropping: Path) -> None:
+    run = detached(dropping)
+    pid = run.status()["pid"]
+    worker = until(lambda: the_worker(pid))
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: gone(worker))
+    assert "the run process died" in run.status()["reason"]
 
 
 def test_more_processes_than_rows_or_cores_are_refused(

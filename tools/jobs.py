@@ -10,7 +10,8 @@ from pydantic import Field
 from executor.data.prepare import rows_to_test
 from executor.errors import UsageError, UserError
 from executor.files import read_json, read_jsonl, sha256_rows
-from executor.place import Launcher, Place, check_place, load_place, save_place
+from executor.launch import train_along
+from executor.place import Launcher, Place, check_place, follows, launched, load_place, save_place
 from executor.run_folder import RunFolder, create_run, find_run
 from executor.spec import STAGES, Curriculum, Method, RunSpec, System, load_spec
 from tools.base import Args, Result, Tool
@@ -76,6 +77,8 @@ def wish_of(args: GoArgs) -> Wish:
 
 
 def run_go(args: GoArgs) -> JobResult:
+    if launched() > 1:
+        raise UsageError("Only the command train joins torchrun", "go", "Use --processes, or torchrun with train.")
     planned = plan_job("go", wish_of(args))
     place = placed(planned.spec, args.processes)
     return launch(planned.create(), planned.spec, planned_text(planned), place)
@@ -85,6 +88,11 @@ def placed(
     spec: RunSpec, processes: int | None, launcher: Launcher | None = None, before: Place | None = None
 ) -> Place:
     """Where to train: as asked for, else as `before`. Raises UserError where it cannot be."""
+    if launched() > 1:
+        if processes or launcher:
+            raise UsageError("torchrun says how many processes train", "--processes", "Leave it out.")
+        check_place(Place(processes=launched()), spec.train)
+        return Place()
     asked = {"processes": processes, "launcher": launcher}
     place = (before or Place()).model_copy(update={key: value for key, value in asked.items() if value is not None})
     check_place(place, spec.train)
@@ -147,6 +155,8 @@ class TrainArgs(Args):
 
 
 def run_train(args: TrainArgs) -> JobResult:
+    if follows():
+        train_along()
     if args.resume:
         if not args.only(resume=args.resume):
             raise UsageError("A run goes on with its own data, model and settings", "--resume", "Name only the run.")
@@ -171,6 +181,8 @@ def run_train(args: TrainArgs) -> JobResult:
 
 def resume(run: RunFolder, processes: int | None = None, launcher: Launcher | None = None) -> JobResult:
     """Go on at the first unfinished stage, where it was or as asked for; a finished run is left as it is."""
+    if launched() > 1 and run.summary("train") is not None:
+        raise UserError("Its training is over", run.name, f"Run `finetune train --resume {run.name}` without torchrun.")
     if run.status()["state"] == "done":
         return JobResult(run=str(run.path), status="done", summary=f"Run `{run.name}` is already done.")
     resumed = f"Resumed run `{run.name}` at its first unfinished stage."

@@ -10,6 +10,7 @@ from executor.encode import marked
 from executor.errors import FinetuneError, Interrupted, ServiceError, UserError
 from executor.files import read_json
 from executor.launch import follow, launch, stop
+from executor.place import launched
 from executor.run_folder import RunFolder, all_runs, find_run
 from tools.base import Args, Result, Tool
 
@@ -141,6 +142,11 @@ def wait(run: str) -> Iterator[dict[str, Any]]:
 def ask_to_stop(run: str) -> dict[str, Any]:
     """Ask a run to save and stop, and wait for it."""
     return stop(find_run(run))
+
+
+def beside_others() -> bool:
+    """Whether a launcher such as torchrun started several processes, this one among them."""
+    return launched() > 1
 
 
 def outcome(run: str) -> dict[str, Any]:

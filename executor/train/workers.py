@@ -5,7 +5,6 @@ What torchrun sets in the environment is set here, so a worker does not care who
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import socket
@@ -20,7 +19,7 @@ import torch
 
 from executor.errors import FinetuneError, Interrupted, UserError
 from executor.files import read_json, write_json
-from executor.place import load_place
+from executor.place import launched, load_place
 from executor.run_folder import RunFolder
 from executor.spec import RunSpec
 from executor.template import ChatTemplate
@@ -30,11 +29,9 @@ from executor.train.world import ALONE, World, join, leave
 
 PATIENCE = 60.0
 """seconds for the workers to end once the training is over"""
-GRACE = 5.0
+GRACE = 3.0
 """seconds from the death of a worker until the run process ends where it still waits for it"""
 POLL = 0.2
-END_WITH_PARENT = 1
-"""PR_SET_PDEATHSIG of Linux's prctl"""
 NAMES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
@@ -44,6 +41,10 @@ def workers(run: RunFolder, folder: Path, spec: RunSpec) -> Iterator[World]:
 
     Raises UserError where one of them ends before its time.
     """
+    if launched() > 1:
+        with launched_world(run, folder, spec) as world:
+            yield world
+        return
     count = load_place(run.path).processes
     if count == 1:
         yield ALONE
@@ -68,6 +69,29 @@ def workers(run: RunFolder, folder: Path, spec: RunSpec) -> Iterator[World]:
         torch.set_num_threads(spec.train.threads)
 
 
+@contextmanager
+def launched_world(run: RunFolder, folder: Path, spec: RunSpec) -> Iterator[World]:
+    """The world of the processes that torchrun started; the others wait in `follow` to be told what to train."""
+    world = join()
+    try:
+        world.from_first((run.path, folder, spec.train.learning_rate))
+        torch.set_num_threads(max(1, spec.train.threads // int(os.environ.get("LOCAL_WORLD_SIZE", world.size))))
+        yield world
+    except RuntimeError as error:
+        raise UserError(
+            f"The processes lost each other ({' '.join(str(error).split())[:120]}); the work up to the last checkpoint "
+            "is kept", run.name, f"Start them again with `finetune train --resume {run.name}` behind the launcher.",
+        ) from error  # fmt: skip
+    finally:
+        leave()
+
+
+def follow() -> None:
+    """Train along with the first of the processes that torchrun started."""
+    run, folder, learning_rate = join().from_first(None)
+    work(RunFolder(run), folder, learning_rate)
+
+
 class Crew:
     """The started processes, and a thread that looks whether they live: the first one may wait for a dead one."""
 
@@ -80,7 +104,7 @@ class Crew:
         for file in run.path.glob(".worker-*"):
             file.unlink()
         arguments = [str(run.path), str(folder), str(learning_rate), str(os.getpid())]
-        command = [sys.executable, "-P", "-m", "executor.train.workers", *arguments]
+        command = [sys.executable, "-P", "-m", "executor.worker", *arguments]
         self.started = [subprocess.Popen(command, env=self.environment | rank_of(place)) for place in range(1, count)]
         self.over = threading.Event()
         self.watcher = threading.Thread(target=self._watch, daemon=True)
@@ -150,7 +174,7 @@ def work(run: RunFolder, folder: Path, learning_rate: float) -> None:
     spec = run.spec()
     spec = spec.model_copy(update={"train": spec.train.model_copy(update={"learning_rate": learning_rate})})
     world = join()
-    torch.set_num_threads(max(1, spec.train.threads // world.size))
+    torch.set_num_threads(max(1, spec.train.threads // int(os.environ.get("LOCAL_WORLD_SIZE", world.size))))
     model, template = to_train(folder, spec), ChatTemplate(folder)
     try:
         train(model, run, spec, template, lambda *_: None, stopping.is_set, world=world)
@@ -161,16 +185,3 @@ def work(run: RunFolder, folder: Path, learning_rate: float) -> None:
         raise
     finally:
         leave()
-
-
-def end_with(parent: int) -> None:
-    """Ask the system to end this process with the one that started it, even where that is killed (Linux only)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(END_WITH_PARENT, signal.SIGKILL)
-        if os.getppid() != parent:
-            sys.exit("the run process is gone")
-
-
-if __name__ == "__main__":
-    end_with(int(sys.argv[4]))
-    work(RunFolder(Path(sys.argv[1])), Path(sys.argv[2]), float(sys.argv[3]))

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 
 Item = TypeVar("Item")
+PATIENCE = timedelta(hours=24)
+"""for the others: the first one may prepare or answer validation rows for long, and deaths are noticed without it"""
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ def join() -> World:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     if not dist.is_initialized():
         # numbers that all must agree on are sent between CPUs, gradients between GPUs where there are any
-        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
     return World(dist.get_rank(), size)
 
 
