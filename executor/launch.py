@@ -16,10 +16,12 @@ import psutil
 
 from executor.errors import UserError
 from executor.files import cannot_write
+from executor.place import load_place
 from executor.run_folder import FINAL, RunFolder, alive
 
 POLL_SECONDS = 0.2
 SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|DATABASE_URL|DSN$", re.I)
+RAY_TOKENS = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 HUB_TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 
 MALLOC = ":".join(
@@ -60,7 +62,7 @@ def started(run: RunFolder, log: IO[bytes]) -> int:
         stdout=log,
         stderr=log,
         start_new_session=True,
-        env=child_environment(from_hub(run)),
+        env=child_environment(from_hub(run), load_place(run.path).launcher == "ray"),
     )
     try:
         run.set_status("running", stage="start", pid=process.pid, started=psutil.Process(process.pid).create_time())
@@ -83,16 +85,17 @@ def from_hub(run: RunFolder) -> bool:
         return False
 
 
-def child_environment(hub: bool) -> dict[str, str]:
+def child_environment(hub: bool, ray: bool = False) -> dict[str, str]:
     """The environment without what is named like a secret, offline, and with threads that do not spin for long.
 
-    Only a model that the user named on the hub lets the process reach it, with its token (`hub`).
+    Only a model that the user named on the hub lets the process reach it, with its token (`hub`); only a training on
+    Ray keeps the token of its cluster (`ray`).
 
     Waiting OpenMP threads that spin for as long as they do by default make a step some 25 times slower as soon as
     another busy program shares the cores; with a short spin an idle machine is just as fast. Memory in huge pages that
     is kept for the next step makes a training step on a CPU some 5 % faster.
     """
-    tokens = HUB_TOKENS if hub else ()
+    tokens = (HUB_TOKENS if hub else ()) + (RAY_TOKENS if ray else ())
     kept = {k: v for k, v in os.environ.items() if k in tokens or not SECRET.search(k)}
     offline = {} if hub else {"HF_HUB_OFFLINE": "1"}
     return (

@@ -13,6 +13,7 @@ from executor.errors import UserError
 from executor.evaluate.generate import generate
 from executor.files import read_json, read_jsonl, write_json, write_jsonl
 from executor.job import Job
+from executor.place import load_place
 from executor.prepare_model import in_four_bits
 from executor.run_folder import RunFolder
 from executor.spec import RunSpec, SweepSpec
@@ -32,13 +33,24 @@ def train_stage(job: Job) -> dict[str, Any]:
     folder = in_four_bits(job.base_folder, job.say) if job.spec.train.method == "qlora" else job.base_folder
     found = sweep(job, folder, job.spec.sweep) if job.spec.sweep else None
     spec = with_rate(job.spec, found["chosen"]) if found else job.spec
+    metrics = train_on_place(job, folder, spec)
+    return {"metrics": metrics, "sweep": found} if found else {"metrics": metrics}
+
+
+def train_on_place(job: Job, folder: Path, spec: RunSpec) -> dict[str, Any]:
+    """Train `spec` where `launch.json` says, and save: the metrics."""
+    place = load_place(job.run.path)
+    if place.launcher == "ray":
+        from executor.train.on_ray import train_on_ray
+
+        return train_on_ray(job, folder, spec, place.processes)
     model = to_train(folder, spec)
     with workers(job.run, folder, spec) as world:
         metrics = train(model, job.run, spec, job.template, job.report, job.stop, task_metric(job), world)
     save(job, model, folder)
     del model
     gc.collect()
-    return {"metrics": metrics, "sweep": found} if found else {"metrics": metrics}
+    return metrics
 
 
 def write_replay(job: Job) -> None:

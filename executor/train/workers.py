@@ -78,10 +78,13 @@ def launched_world(run: RunFolder, folder: Path, spec: RunSpec) -> Iterator[Worl
         torch.set_num_threads(max(1, spec.train.threads // int(os.environ.get("LOCAL_WORLD_SIZE", world.size))))
         yield world
     except RuntimeError as error:
+        if not any(word in str(error).lower() for word in ("gloo", "nccl", "connection", "peer")):
+            raise
         raise UserError(
-            f"The processes lost each other ({' '.join(str(error).split())[:120]}); the work up to the last checkpoint "
-            "is kept", run.name, f"Start them again with `finetune train --resume {run.name}` behind the launcher.",
-        ) from error  # fmt: skip
+            "The processes lost each other; the work up to the last checkpoint is kept",
+            run.name,
+            f"Why is in the launcher's output. Start it again with `finetune train --resume {run.name}` behind it.",
+        ) from error
     finally:
         leave()
 
