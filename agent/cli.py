@@ -31,6 +31,7 @@ Yes = Annotated[bool, typer.Option("--yes", help="Approve what would ask first."
 Sweep = Annotated[str | None, typer.Option(help="Learning rates to try first, such as lr=1e-4,2e-4,5e-4.")]
 CurriculumOption = Annotated[str, typer.Option("--curriculum", help="Easy rows first: staged or continuous.")]
 Processes = Annotated[int | None, typer.Option(help="Processes that train together, a GPU or CPU cores each.")]
+Track = Annotated[str | None, typer.Option(help="trackio, mlflow, wandb or tensorboard: metrics go there too.")]
 BaseModel = Annotated[str | None, typer.Option("--base-model", help="Catalogue name, folder or hub id.")]
 
 
@@ -155,13 +156,21 @@ def plan(
     out: Annotated[Path | None, typer.Option(help="Where to write the spec.")] = None,
     sweep: Sweep = None,
     curriculum: CurriculumOption = "none",
+    track: Track = None,
     measure: Annotated[bool, typer.Option(help="Measure a few steps here, where no run told yet.")] = True,
     yes: Annotated[bool, typer.Option("--yes", help="Replace an existing file.")] = False,
     json: Json = False,
 ) -> None:
     """Every training parameter with its reason; memory and time before spending."""
     known_method(method)
-    more = {"data": data, "base_model": base_model, "method": method, "sweep": sweep, "curriculum": curriculum}
+    more = {
+        "data": data,
+        "base_model": base_model,
+        "method": method,
+        "sweep": sweep,
+        "curriculum": curriculum,
+        "track": track,
+    }
     written = str(out) if out else None
     made = call("plan", **more, out=written, overwrite=yes)
     if measure and made.measurable and not made.measured and measured_steps(more):
@@ -191,6 +200,7 @@ def train(
     method: Annotated[str, typer.Option(help="auto, lora, qlora, dora or full")] = "auto",
     sweep: Sweep = None,
     curriculum: CurriculumOption = "none",
+    track: Track = None,
     processes: Processes = None,
     launcher: Annotated[str | None, typer.Option(help="Who starts them: local or ray.")] = None,
     detach: Annotated[bool, typer.Option(help="Return once the run has started.")] = False,
@@ -198,7 +208,7 @@ def train(
 ) -> None:
     """Train in a process of its own; waits for the end unless --detach."""
     known_method(method)
-    more = {"sweep": sweep, "curriculum": curriculum, "processes": processes, "launcher": launcher}
+    more = {"sweep": sweep, "curriculum": curriculum, "track": track, "processes": processes, "launcher": launcher}
     started = call("train", data=data, resume=resume, base_model=base_model, method=method, **more)
     if detach:
         value = {"run": started.run, "status": started.status, "metrics": None}

@@ -21,7 +21,6 @@ from executor.run_folder import FINAL, RunFolder, alive
 
 POLL_SECONDS = 0.2
 SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|DATABASE_URL|DSN$", re.I)
-RAY_TOKENS = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 HUB_TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 
 MALLOC = ":".join(
@@ -62,7 +61,7 @@ def started(run: RunFolder, log: IO[bytes]) -> int:
         stdout=log,
         stderr=log,
         start_new_session=True,
-        env=child_environment(from_hub(run), load_place(run.path).launcher == "ray"),
+        env=child_environment(from_hub(run), asked_for(run)),
     )
     try:
         run.set_status("running", stage="start", pid=process.pid, started=psutil.Process(process.pid).create_time())
@@ -85,18 +84,28 @@ def from_hub(run: RunFolder) -> bool:
         return False
 
 
-def child_environment(hub: bool, ray: bool = False) -> dict[str, str]:
+def asked_for(run: RunFolder) -> tuple[str, ...]:
+    """Beginnings of the names of secrets that this run needs: its tracker's, and its Ray cluster's."""
+    try:
+        tracker = run.spec().tracker
+    except UserError:
+        tracker = None
+    ray = load_place(run.path).launcher == "ray"
+    return ((f"{tracker.upper()}_",) if tracker else ()) + (("RAY_AUTH_",) if ray else ())
+
+
+def child_environment(hub: bool, also: tuple[str, ...] = ()) -> dict[str, str]:
     """The environment without what is named like a secret, offline, and with threads that do not spin for long.
 
-    Only a model that the user named on the hub lets the process reach it, with its token (`hub`); only a training on
-    Ray keeps the token of its cluster (`ray`).
+    Only a model that the user named on the hub lets the process reach it, with its token (`hub`). `also`: beginnings of
+    the names of other secrets that it was asked to use.
 
     Waiting OpenMP threads that spin for as long as they do by default make a step some 25 times slower as soon as
     another busy program shares the cores; with a short spin an idle machine is just as fast. Memory in huge pages that
     is kept for the next step makes a training step on a CPU some 5 % faster.
     """
-    tokens = (HUB_TOKENS if hub else ()) + (RAY_TOKENS if ray else ())
-    kept = {k: v for k, v in os.environ.items() if k in tokens or not SECRET.search(k)}
+    tokens = (HUB_TOKENS if hub else ()) + also
+    kept = {k: v for k, v in os.environ.items() if k.startswith(tokens) or not SECRET.search(k)}
     offline = {} if hub else {"HF_HUB_OFFLINE": "1"}
     return (
         {"GOMP_SPINCOUNT": "5000", "GLIBC_TUNABLES": MALLOC}

@@ -20,6 +20,7 @@ Fault = Literal["untrained", "too_long", "endless", "doubled_start"]
 Curriculum = Literal["none", "staged", "continuous"]
 Select = Literal["last", "eval_loss", "task_metric"]
 RunKind = Literal["go", "compare", "train", "evaluate", "probe"]
+TrackerName = Literal["trackio", "mlflow", "wandb", "tensorboard"]
 System = Literal["zero_shot", "prompt", "few_shot", "fine_tuned"]
 STAGES: dict[str, tuple[Stage, ...]] = {
     "go": ("prepare_model", "baselines", "decide", "train", "evaluate", "report"),
@@ -191,7 +192,7 @@ class RunSpec(Part):
     lora: LoraSpec = LoraSpec()
     train: TrainSpec
     sweep: SweepSpec | None = None
-    tracker: Literal["trackio", "mlflow", "wandb", "tensorboard"] | None = None
+    tracker: TrackerName | None = None
     """where the metrics are sent to as well; its package is an extra"""
     evaluate: EvaluateSpec = EvaluateSpec()
     estimate: dict[str, Any] | None = None

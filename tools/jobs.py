@@ -13,7 +13,7 @@ from executor.files import read_json, read_jsonl, sha256_rows
 from executor.launch import train_along
 from executor.place import Launcher, Place, check_place, follows, launched, load_place, save_place
 from executor.run_folder import RunFolder, create_run, find_run
-from executor.spec import STAGES, Curriculum, Method, RunSpec, System, load_spec
+from executor.spec import STAGES, Curriculum, Method, RunSpec, System, TrackerName, load_spec
 from tools.base import Args, Result, Tool
 from tools.planned import planned_text
 from tools.planning import Planned, Wish, plan_job, rates_of
@@ -148,6 +148,8 @@ class TrainArgs(Args):
     """processes that train together, a GPU or some CPU cores each; not given: 1, or as the resumed run had"""
     launcher: Launcher | None = None
     """who starts them: local (this host) or ray (its cluster)"""
+    track: TrackerName | None = None
+    """where the metrics are sent to as well; its package is an extra"""
 
     def only(self, **named: str) -> bool:
         """Whether nothing but `named` is given, and where to train."""
@@ -172,8 +174,9 @@ def run_train(args: TrainArgs) -> JobResult:
         return launch(run, run.spec(), f"Training again from {path}.", place)
     rates = rates_of(args.sweep) if args.sweep else ()
     wish = Wish(
-        data=path, base_model=args.base_model, method=named(args.method), curriculum=args.curriculum, rates=rates
-    )
+        data=path, base_model=args.base_model, method=named(args.method), curriculum=args.curriculum, rates=rates,
+        tracker=args.track,
+    )  # fmt: skip
     planned = plan_job("train", wish, TRAIN_RATIOS)
     place = placed(planned.spec, args.processes, args.launcher)
     return launch(planned.create(), planned.spec, planned_text(planned), place)
@@ -265,7 +268,7 @@ TRAIN = Tool(
     args=TrainArgs, result=JobResult, run=run_train, asks_first=True,
     command=(
         "finetune train {data} --resume {resume} --base-model {base_model} --method {method} "
-        "--processes {processes} --launcher {launcher}"
+        "--processes {processes} --launcher {launcher} --track {track}"
     ),
 )  # fmt: skip
 COMPARE = Tool(

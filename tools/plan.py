@@ -8,7 +8,7 @@ from typing import Any
 from executor.encode import marked
 from executor.errors import UserError
 from executor.model_cache import prepared_folder
-from executor.spec import Curriculum, save_spec
+from executor.spec import Curriculum, TrackerName, save_spec
 from tools.base import Result, Tool
 from tools.jobs import TRAIN_RATIOS, Choice, DataArgs, JobResult, launch, named
 from tools.planned import measured_here, planned_text
@@ -26,12 +26,15 @@ class PlanArgs(DataArgs):
     """learning rates to try on short trainings first, such as lr=1e-4,2e-4,5e-4"""
     curriculum: Curriculum = "none"
     """easy rows first: staged (a third, two thirds, all) or continuous (a growing share)"""
+    track: TrackerName | None = None
+    """where the metrics of the training are sent to as well; its package is an extra"""
 
     def wish(self) -> Wish:
         rates = rates_of(self.sweep) if self.sweep else ()
         return Wish(
             Path(self.data).expanduser(), base_model=self.base_model, task=self.task, mapping=self.mapping,
             method=named(self.method), curriculum=self.curriculum, rates=rates,
+            tracker=self.track,
         )  # fmt: skip
 
 

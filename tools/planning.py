@@ -10,6 +10,7 @@ from typing import Any
 from executor.data.prepare import Prepared, prepare
 from executor.encode import encode, proof
 from executor.errors import UsageError, UserError
+from executor.extras import need
 from executor.hardware import hardware
 from executor.model_cache import prepared_folder
 from executor.run_folder import RunFolder, create_run
@@ -27,6 +28,7 @@ from executor.spec import (
     Select,
     SweepSpec,
     System,
+    TrackerName,
     TrainSpec,
     steps_per_epoch,
 )
@@ -59,6 +61,7 @@ class Wish:
     curriculum: Curriculum = "none"
     rates: tuple[float, ...] = ()
     """learning rates to try, at least two, or none"""
+    tracker: TrackerName | None = None
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,8 @@ class Planned:
 
 def plan_job(kind: RunKind, wish: Wish, ratios: tuple[float, float, float] = (0.7, 0.1, 0.2)) -> Planned:
     """Check everything that can be checked before anything is written, then choose every parameter."""
+    if wish.tracker:
+        need(wish.tracker, f"The tracker {wish.tracker}", "--track")
     limit = seconds_of(wish.budget) if wish.budget else None
     prompt = read_prompt(wish.prompt) if wish.prompt else None
     model = resolve_model(wish.base_model)
@@ -84,9 +89,9 @@ def plan_job(kind: RunKind, wish: Wish, ratios: tuple[float, float, float] = (0.
         fix = "Leave --budget out, or train once: the model's shape is read when it is on this disk."
         raise UserError(f"The time for {model.name} cannot be predicted yet", "--budget", fix)
     if kind != "compare" and predicted and not predicted["fits"]:
-        need = predicted["memory_bytes"]["expected"] / 2**30
+        gib = predicted["memory_bytes"]["expected"] / 2**30
         fix = what_fits(model, data, lora, train)
-        raise UserError(f"{model.name} needs about {need:.1f} GiB to train", predicted["device"], fix)
+        raise UserError(f"{model.name} needs about {gib:.1f} GiB to train", predicted["device"], fix)
     systems: tuple[System, ...] = ("zero_shot", "prompt", "few_shot") if prompt else ("zero_shot", "few_shot")
     spec = RunSpec(
         kind=kind,
@@ -106,6 +111,7 @@ def plan_job(kind: RunKind, wish: Wish, ratios: tuple[float, float, float] = (0.
         lora=lora,
         train=train,
         sweep=sweep(wish.rates, train),
+        tracker=wish.tracker,
         evaluate=evaluation(systems, wish.target, data),
         estimate=predicted,
         reasons=reasons,

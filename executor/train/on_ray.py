@@ -12,13 +12,13 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from executor.errors import FinetuneError, Interrupted, UserError
+from executor.extras import need
 from executor.files import read_json, write_json
 from executor.hardware import gpus, usable_cores
 from executor.job import Job
@@ -41,16 +41,17 @@ def train_on_ray(job: Job, folder: Path, spec: RunSpec, processes: int) -> dict[
 
     Raises UserError where Ray is not installed, cannot be reached, or loses a worker; what `train` raises, too.
     """
-    if find_spec("ray") is None:
-        fix = "Install it with pip install 'fine-tuning-assistant[ray]', or use --launcher local."
-        raise UserError("Ray is not installed", "--launcher ray", fix)
+    need("ray", "Ray", "--launcher ray")
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # before the import: nothing is sent anywhere
     forget(job.run)
     try:
         with cluster(processes), watched(job):
             trainer(job, folder, spec, processes).fit()
     except Exception as error:
-        raise told(job.run, error) from error
+        print(error, flush=True)  # noqa: T201 (stdout is run.log)
+        reason = told(job.run, error)
+        forget(job.run)
+        raise reason from error
     outcome = read_json(job.run.path / OUTCOME)
     forget(job.run)
     if "metrics" in outcome:
@@ -144,7 +145,7 @@ def told(run: RunFolder, error: Exception) -> FinetuneError:
         return UserError(**read_json(file)["error"])
     if isinstance(error, FinetuneError):
         return error
-    words = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+    words = (str(error).strip().splitlines() or [type(error).__name__])[-1].partition(". ")[0]
     fix = f"Resume with `finetune train --resume {run.name}`; the whole message is in run.log."
     return UserError(f"Ray ended the training: {words[:200]}", run.name, fix)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from importlib.util import find_spec
 from typing import Any
 
 from transformers import TrainerControl, TrainerState, TrainingArguments
@@ -15,8 +14,9 @@ from transformers.integrations import (
 )
 
 from executor.errors import UserError
+from executor.extras import need
 from executor.run_folder import RunFolder
-from executor.spec import RunSpec
+from executor.spec import RunSpec, TrainSpec
 
 CALLBACKS: dict[str, Any] = {
     "trackio": TrackioCallback,
@@ -25,32 +25,67 @@ CALLBACKS: dict[str, Any] = {
     "tensorboard": TensorBoardCallback,
 }
 PROJECT = "fine-tuning-assistant"
+SILENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "WANDB_ERROR_REPORTING": "false",
+    "GRADIO_ANALYTICS_ENABLED": "False",
+}
+"""what trackers would otherwise tell their makers about their use"""
 
 
 class Tracker:
-    """Sends each line of metrics on. Raises UserError where the tracker's package is not installed."""
+    """Sends each line of metrics on. Raises UserError where the tracker is not installed or does not start.
+
+    Once started it never ends a training: a tracker that fails later is told in run.log and not asked again.
+    """
 
     def __init__(self, spec: RunSpec, run: RunFolder) -> None:
-        name = str(spec.tracker)
-        if find_spec(name) is None:
-            fix = f"Install it with pip install 'fine-tuning-assistant[{name}]', or leave tracker out of the spec."
-            raise UserError(f"The tracker {name} is not installed", "tracker", fix)
+        self.name = str(spec.tracker)
+        need(self.name, f"The tracker {self.name}", "--track")
+        for key, value in SILENT.items():
+            os.environ.setdefault(key, value)
         os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(run.path / "tensorboard"))
         os.environ.setdefault("WANDB_PROJECT", PROJECT)
-        self.arguments = TrainingArguments(
-            output_dir=str(run.path), run_name=run.name, report_to="none", project=PROJECT, use_cpu=True
-        )
+        self.arguments = arguments(spec.train, run)
         self.state = TrainerState(is_local_process_zero=True, is_world_process_zero=True, max_steps=spec.train.steps)
         self.control = TrainerControl()
-        self.callback = CALLBACKS[name]()
-        self._tell("on_train_begin")
+        self.works = True
+        try:
+            self.callback = CALLBACKS[self.name]()
+            self._tell("on_train_begin")
+        except Exception as error:
+            fix = "Set it up as its own manual says, or train without --track."
+            raise UserError(f"The tracker {self.name} did not start: {brief(error)}", "--track", fix) from error
 
     def log(self, line: dict[str, Any]) -> None:
         self.state.global_step = line["step"]
-        self._tell("on_log", logs={key: value for key, value in line.items() if key != "step"})
+        self._try("on_log", logs={key: value for key, value in line.items() if key != "step"})
 
     def close(self) -> None:
-        self._tell("on_train_end")
+        self._try("on_train_end")
+
+    def _try(self, what: str, **more: Any) -> None:
+        if not self.works:
+            return
+        try:
+            self._tell(what, **more)
+        except Exception as error:
+            self.works = False
+            print(f"The tracker {self.name} failed and is left out: {brief(error)}", flush=True)  # noqa: T201 (run.log)
 
     def _tell(self, what: str, **more: Any) -> None:
         getattr(self.callback, what)(self.arguments, self.state, self.control, model=None, **more)
+
+
+def arguments(settings: TrainSpec, run: RunFolder) -> TrainingArguments:
+    """The settings under transformers' names, for trackers that show them."""
+    return TrainingArguments(
+        output_dir=str(run.path), run_name=run.name, report_to="none", project=PROJECT, use_cpu=True,
+        learning_rate=settings.learning_rate, max_steps=settings.steps, num_train_epochs=settings.epochs,
+        per_device_train_batch_size=settings.batch_size, weight_decay=settings.weight_decay,
+        max_grad_norm=settings.max_grad_norm, lr_scheduler_type="cosine", seed=settings.seed,
+    )  # fmt: skip
+
+
+def brief(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
