@@ -145,6 +145,9 @@ def told(run: RunFolder, error: Exception) -> FinetuneError:
         return UserError(**read_json(file)["error"])
     if isinstance(error, FinetuneError):
         return error
+    if any(word in str(error).lower() for word in ("has died", "gloo", "nccl", "connection reset")):
+        fix = f"Resume with `finetune train --resume {run.name}`; why is in run.log."
+        return UserError("Ray lost a worker; the work up to the last checkpoint is kept", run.name, fix)
     words = (str(error).strip().splitlines() or [type(error).__name__])[-1].partition(". ")[0]
     fix = f"Resume with `finetune train --resume {run.name}`; the whole message is in run.log."
     return UserError(f"Ray ended the training: {words[:200]}", run.name, fix)
