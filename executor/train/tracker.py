@@ -45,6 +45,7 @@ class Tracker:
         for key, value in SILENT.items():
             os.environ.setdefault(key, value)
         os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(run.path / "tensorboard"))
+        os.environ.setdefault("WANDB_DIR", str(run.path))
         os.environ.setdefault("WANDB_PROJECT", PROJECT)
         self.arguments = arguments(spec.train, run)
         self.state = TrainerState(is_local_process_zero=True, is_world_process_zero=True, max_steps=spec.train.steps)
