@@ -100,14 +100,16 @@ class Lengths(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     mean: float
-    """of a whole row"""
+    """of a whole row; of a preference row with both of its conversations"""
     shared: int = 0
-    """of the prefix that all rows have in common"""
+    """of the prefix that all conversations have in common"""
+    replies: int = 1
+    """conversations of a row: of a preference row two"""
 
     def computed(self, rows: int, share_prefix: bool) -> float:
         """Tokens that a batch of `rows` computes."""
-        shared = self.shared if share_prefix and rows > 1 else 0
-        return shared + rows * (self.mean - shared)
+        shared = self.shared if share_prefix and rows * self.replies > 1 else 0
+        return shared + rows * (self.mean - self.replies * shared)
 
 
 BYTES: dict[str, float] = {"lora": 2, "dora": 2, "qlora": 0.75, "full": 2}

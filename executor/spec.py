@@ -150,6 +150,8 @@ class TrainSpec(Part):
             raise ValueError("select task_metric needs watched_rows above 0")
         if self.patience and self.select == "last":
             raise ValueError("patience needs select: eval_loss or task_metric")
+        if self.objective == "dpo" and self.replay:
+            raise ValueError("objective dpo needs replay 0: replayed rows have no rejected reply")
         return self
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from executor.data.rows import answer, question_key
-from executor.encode import encode, encode_all, marked, proof
+from executor.data.rows import answer, both_replies, question_key
+from executor.encode import encode, marked, proof
 from executor.errors import UserError
 from executor.evaluate import suites
 from executor.evaluate.generate import generate, settle
@@ -29,6 +29,7 @@ from executor.spec import Stage
 from executor.stage_train import probe, train_stage
 from executor.template import ChatTemplate
 from executor.train.model import load_adapter, load_base
+from executor.train.objective import OBJECTIVES
 
 SUITE_TOKENS = 32
 
@@ -47,11 +48,11 @@ def prove_mask(job: Job, template: ChatTemplate) -> None:
     """What the loss will see, to `examples.json` and to the log; rows that cannot be trained refuse the run."""
     settings, found = job.spec.train, {}
     for split in ("train", "validation"):
-        examples = [encode(row, template) for row in job.run.rows(split)]
-        found[split] = proof(examples, template, settings.max_length)
+        rows = [each for row in job.run.rows(split) for each in both_replies(row)]
+        found[split] = proof([encode(row, template) for row in rows], template, settings.max_length)
     write_json(job.run.path / "examples.json", found)
     for split in found:
-        encode_all(job.run.rows(split), template, settings.max_length, split, settings.allow)
+        OBJECTIVES[settings.objective].encoded(job.run.rows(split), template, settings, split)
     job.say(marked(found["train"]))
 
 

@@ -17,15 +17,17 @@ from executor.encode import Example, encode_all
 from executor.errors import UserError
 from executor.spec import LoraSpec, TrainSpec
 from executor.template import ChatTemplate
-from executor.train import step
+from executor.train import loss as losses
+from executor.train import objective, step
 from executor.train.attention import Layout, attention, by_blocks, laid_out
 from executor.train.batch import BUCKET, IGNORE, Batch, make_batch, pad, round_up
-from executor.train.cross_entropy import AT_ONCE, cross_entropy
+from executor.train.cross_entropy import AT_ONCE, token_losses
 from executor.train.fast import quicken
 from executor.train.flat import FlatParameters
 from executor.train.model import add_lora, load_base, trainable
 
 SETTINGS = TrainSpec(steps=1, dtype="float32")
+SFT = objective.Sft()
 
 
 def tuned(folder: Path, **lora: Any) -> Any:
@@ -39,7 +41,7 @@ def tuned(folder: Path, **lora: Any) -> Any:
 
 
 def gradients(model: Any, batch: Batch) -> tuple[float, dict[str, Tensor]]:
-    total, _ = step.batch_loss(model, batch, SETTINGS)
+    total = losses.batch_loss(model, batch, SETTINGS)
     total.backward()  # type: ignore[no-untyped-call]
     return total.item(), {n: p.grad.clone() for n, p in model.named_parameters() if p.requires_grad}
 
@@ -81,11 +83,11 @@ def test_sequences_and_logits_come_in_few_sizes(rows: list[Example]) -> None:
         assert batch.inputs["input_ids"].shape[1] % BUCKET == 0
         assert batch.tokens == sum(len(row.ids) for row in rows[:n])
         assert (batch.targets != IGNORE).sum() == sum(sum(row.trained) for row in rows[:n])
-        places = step.places_with_targets(batch.targets)
-        assert len(places) % step.PLACES == 0
+        places = losses.places_with_targets(batch.targets)
+        assert len(places) % losses.PLACES == 0
         assert set((batch.targets[0] != IGNORE).nonzero().squeeze(1).tolist()) <= set(places.tolist())
     everywhere = torch.zeros(1, 5, dtype=torch.long)
-    assert step.places_with_targets(everywhere).tolist() == [0, 1, 2, 3, 4]
+    assert losses.places_with_targets(everywhere).tolist() == [0, 1, 2, 3, 4]
 
 
 def test_a_dropout_or_dora_stays_with_the_plain_modules(tiny_model: Path) -> None:
@@ -107,7 +109,7 @@ def test_attention_with_a_window_is_left_alone(tiny_model: Path, config: dict[st
         setattr(model.config, key, value)
     quicken(model)
     assert model.config._attn_implementation == "sdpa"
-    assert not step.blocks(model)
+    assert not losses.blocks(model)
 
 
 def test_an_adapter_that_is_switched_off_is_off(rows: list[Example], tiny_model: Path) -> None:
@@ -167,20 +169,26 @@ def compare_attention(p: int, lengths: list[int], fill: int, groups: int, turned
         torch.testing.assert_close(one, other)
 
 
-@given(st.integers(1, 9), st.integers(2, 30), st.integers(1, 64), st.data())
-def test_cross_entropy_and_its_gradient_are_torchs(n: int, size: int, at_once: int, data: st.DataObject) -> None:
+@given(st.integers(1, 9), st.integers(2, 30), st.integers(1, 64), st.sampled_from([1.0, 0.25, 3.0]), st.data())
+def test_cross_entropy_and_its_gradient_are_torchs(
+    n: int, size: int, at_once: int, scale: float, data: st.DataObject
+) -> None:
     targets = torch.tensor(data.draw(st.lists(st.sampled_from([IGNORE, *range(size)]), min_size=n, max_size=n)))
     logits = (
         20 * torch.randn(n, size, generator=torch.Generator().manual_seed(n), dtype=torch.float64)
     ).requires_grad_()
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(AT_ONCE, "cpu", at_once)
-        found = cross_entropy(logits, targets)
-        (mine,) = torch.autograd.grad(found / 3, logits)
-    expected = torch.nn.functional.cross_entropy(logits, targets, reduction="sum", ignore_index=IGNORE)
-    (theirs,) = torch.autograd.grad(expected / 3, logits)
-    torch.testing.assert_close(found, expected)
+        of_sum, of_each = (token_losses(logits, targets, scale) for _ in range(2))
+        (mine,) = torch.autograd.grad(of_sum.sum(), logits)
+        each = torch.arange(n, dtype=torch.float64)
+        (weighted,) = torch.autograd.grad((of_each * each).sum(), logits)
+    expected = scale * torch.nn.functional.cross_entropy(logits, targets, reduction="none", ignore_index=IGNORE)
+    (theirs,) = torch.autograd.grad(expected.sum(), logits, retain_graph=True)
+    (weighted_theirs,) = torch.autograd.grad((expected * each).sum(), logits)
+    torch.testing.assert_close(of_sum, expected)
     torch.testing.assert_close(mine, theirs)
+    torch.testing.assert_close(weighted, weighted_theirs)
 
 
 def test_smaller_micro_batches_take_the_same_step(rows: list[Example], tiny_model: Path) -> None:
@@ -189,7 +197,7 @@ def test_smaller_micro_batches_take_the_same_step(rows: list[Example], tiny_mode
         model = tuned(tiny_model)
         flat = step.prepared(model, SETTINGS)
         optimizer = step.make_optimizer(flat, SETTINGS)
-        loss, norm, used = step.step_that_fits(model, rows, SETTINGS, flat, optimizer, micro)
+        loss, norm, used, _ = step.step_that_fits(model, rows, SFT, SETTINGS, flat, optimizer, micro)
         assert used == micro
         assert flat.gradient.abs().max() == 0
         values.append((loss, norm))
@@ -200,23 +208,25 @@ def test_smaller_micro_batches_take_the_same_step(rows: list[Example], tiny_mode
 def test_out_of_memory_halves_the_micro_batch_and_keeps_the_step(
     rows: list[Example], tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def limited(model: Any, batch: Batch, settings: TrainSpec) -> tuple[Tensor, int]:
+    def limited(model: Any, batch: Batch, settings: TrainSpec, scale: float = 1.0) -> Tensor:
         if batch.tokens > most:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return real(model, batch, settings)
+        return real(model, batch, settings, scale)
 
-    real, most = step.batch_loss, 2 * max(len(row.ids) for row in rows)
+    real, most = losses.batch_loss, 2 * max(len(row.ids) for row in rows)
     model = tuned(tiny_model)
     flat = step.prepared(model, SETTINGS)
     optimizer = step.make_optimizer(flat, SETTINGS)
-    expected, _, _ = step.step_that_fits(tuned(tiny_model), rows, SETTINGS, *fresh(tiny_model), micro=8)
-    monkeypatch.setattr(step, "batch_loss", limited)
-    loss, _, used = step.step_that_fits(model, rows, SETTINGS, flat, optimizer, 8)
+    expected = step.step_that_fits(tuned(tiny_model), rows, SFT, SETTINGS, *fresh(tiny_model), micro=8).loss
+    monkeypatch.setattr(objective, "batch_loss", limited)
+    whole, _ = step.validation(model, rows, SFT, SETTINGS, 8)
+    assert whole == pytest.approx(expected, rel=1e-4)
+    loss, _, used, _ = step.step_that_fits(model, rows, SFT, SETTINGS, flat, optimizer, 8)
     assert used == 2
     assert loss == pytest.approx(expected, rel=1e-4)
     most = 1
     with pytest.raises(UserError, match="Not even one row"):
-        step.step_that_fits(model, rows, SETTINGS, flat, optimizer, 8)
+        step.step_that_fits(model, rows, SFT, SETTINGS, flat, optimizer, 8)
 
 
 def fresh(folder: Path) -> tuple[FlatParameters, torch.optim.Optimizer]:
@@ -246,10 +256,10 @@ def test_compiled_layers_give_the_same_and_few_lengths_occur(rows: list[Example]
     flat = step.prepared(model, settings)
     before = torch._dynamo.utils.counters["stats"]["unique_graphs"]
     for part in (rows[:4], longer[:4], rows[4:]):
-        batch = step.batch_of(model, part, settings)
+        batch = losses.batch_of(model, part, settings)
         assert batch.inputs["input_ids"].shape[-1] == round_up(batch.inputs["input_ids"].shape[-1])
         expected_loss, expected = gradients(plain, pad(part))
-        total, _ = step.batch_loss(model, batch, settings)
+        total = losses.batch_loss(model, batch, settings)
         total.backward()  # type: ignore[no-untyped-call]
         assert total.item() == pytest.approx(expected_loss, rel=1e-5)
         found = {n: p.grad for n, p in model.named_parameters() if p.requires_grad}

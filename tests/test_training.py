@@ -31,6 +31,7 @@ from executor.template import ChatTemplate
 from executor.train.checkpoint import checkpoints
 from executor.train.loop import DivergedError, learning_rate, train
 from executor.train.model import add_lora, load_base, save_adapter
+from executor.train.step import Step
 
 NewRun = Callable[..., RunFolder]
 METRICS = {
@@ -176,7 +177,7 @@ def test_a_diverged_training_fails_and_saves_no_adapter(steps: int, rate: float,
 def test_a_loss_that_is_no_number_ends_the_training(
     new_run: NewRun, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("executor.train.loop.step_that_fits", lambda *_: (math.nan, 1.0, 8))
+    monkeypatch.setattr("executor.train.loop.step_that_fits", lambda *_: Step(math.nan, 1.0, 8, {}))
     with pytest.raises(DivergedError, match="Step 1"):
         train_here(new_run(), tiny_model)
 

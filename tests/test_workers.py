@@ -27,6 +27,7 @@ from executor.run_folder import RunFolder
 from executor.template import ChatTemplate
 from executor.train.checkpoint import checkpoints
 from executor.train.model import to_train
+from executor.train.objective import OBJECTIVES
 from executor.train.step import make_optimizer, prepared, step_that_fits
 from executor.train.workers import free_port
 from tools.jobs import from_spec
@@ -154,24 +155,25 @@ from pathlib import Path
 from executor.encode import encode_all
 from executor.run_folder import RunFolder
 from executor.template import ChatTemplate
-from executor.train import step
+from executor.train import objective, step
 from executor.train.model import to_train
 from executor.train.world import join
 
 run, folder = RunFolder(Path(sys.argv[1])), Path(sys.argv[2])
-settings, world, plain = run.spec().train, join(), step.batch_loss
+settings, world, plain = run.spec().train, join(), objective.batch_loss
 
-def short(model, batch, settings):
+def short(model, batch, settings, scale):
     if world.rank == 1 and batch.tokens > 150:
         raise MemoryError
-    return plain(model, batch, settings)
+    return plain(model, batch, settings, scale)
 
-step.batch_loss = short
+objective.batch_loss = short
 model = to_train(folder, run.spec())
 examples = encode_all(run.rows("train"), ChatTemplate(folder), settings.max_length, "train", ())[:8]
 flat = step.prepared(model, settings)
 optimizer = step.make_optimizer(flat, settings)
-loss, norm, micro = step.step_that_fits(model, examples, settings, flat, optimizer, 4, world)
+sft = objective.OBJECTIVES["sft"]
+loss, norm, micro, _ = step.step_that_fits(model, examples, sft, settings, flat, optimizer, 4, world)
 print(loss, norm, micro)
 """
 
@@ -194,7 +196,7 @@ def test_where_one_process_runs_out_of_memory_all_compute_fewer_rows(new_run: Ne
     settings = run.spec().train
     examples = encode_all(run.rows("train"), ChatTemplate(tiny_model), settings.max_length, "train", ())[:8]
     flat = prepared(model, settings)
-    expected = step_that_fits(model, examples, settings, flat, make_optimizer(flat, settings), 8)
+    expected = step_that_fits(model, examples, OBJECTIVES["sft"], settings, flat, make_optimizer(flat, settings), 8)
     assert (loss, norm) == pytest.approx(expected[:2], rel=1e-5)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from executor.data.prepare import Prepared, prepare
+from executor.data.rows import both_replies
 from executor.encode import encode, proof
 from executor.errors import UsageError, UserError
 from executor.extras import need
@@ -174,7 +175,7 @@ def training(
     steps_by_rows = [("epochs", 500), ("epochs_to_2000", 2000), ("epochs_above", 10**12)]
     epochs = choose("train.epochs", next(row for row, most in steps_by_rows if rows <= most))
     batch = choose("train.batch_size", "batch_size_small" if rows < 1000 else "batch_size")
-    replay = choose("train.replay", "replay") if kind == "go" else 0
+    replay = choose("train.replay", "replay") if kind == "go" and not data.pairs else 0
     lora = LoraSpec(
         r=choose("lora.r", "r"),
         alpha=choose("lora.alpha", "alpha"),
@@ -182,12 +183,20 @@ def training(
         target_modules=choose("lora.target_modules", "target_modules"),
     )
     rate = "learning_rate_full" if chosen == "full" else "learning_rate_small" if small else "learning_rate"
+    objective: dict[str, Any] = {}
+    if data.pairs:
+        rate = "learning_rate_dpo_full" if chosen == "full" else "learning_rate_dpo"
+        objective = {
+            "objective": choose("train.objective", "objective_pairs"),
+            "beta": choose("train.beta", "trl.dpo.beta"),
+        }
     select, watched = watching(data, reasons)
     train = TrainSpec(
         select=select,
         watched_rows=watched,
         patience=choose("train.patience", "patience") if select != "last" else 0,
         method=chosen,
+        **objective,
         learning_rate=choose("train.learning_rate", rate),
         epochs=epochs,
         steps=epochs * steps_per_epoch(rows, replay, batch),
@@ -234,7 +243,8 @@ def mask_of(planned: Planned) -> dict[str, Any] | None:
     if not (folder / "tokenizer.json").exists():
         return None
     template = ChatTemplate(folder)
-    examples = [encode(row, template) for row in planned.prepared.train[:PROVED]]
+    rows = [each for row in planned.prepared.train[:PROVED] for each in both_replies(row)]
+    examples = [encode(row, template) for row in rows]
     return proof(examples, template, planned.spec.train.max_length)
 
 

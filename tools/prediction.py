@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from executor.data.prepare import Prepared
+from executor.data.rows import both_replies
 from executor.errors import UserError
 from executor.estimate import GIB, Lengths, Rates, Shape, estimate, shape_of
 from executor.files import read_json
@@ -124,14 +125,15 @@ def catalogue_shape(model: ModelSpec) -> Shape | None:
 
 def token_lengths(folder: Path, data: Prepared) -> Lengths:
     """Of the training rows: counted where the tokenizer is at hand, else estimated from their characters."""
-    sample = data.train[:SAMPLE]
+    replies = 2 if data.pairs else 1
+    sample = [each for row in data.train[:SAMPLE] for each in both_replies(row)]
     if not (folder / "tokenizer.json").exists():
         characters = sum(len(str(m["content"])) for row in sample for m in row["messages"])
-        return Lengths(mean=characters / CHARACTERS_PER_TOKEN / len(sample))
+        return Lengths(mean=replies * characters / CHARACTERS_PER_TOKEN / len(sample), replies=replies)
     template = ChatTemplate(folder)
     ids = [template.encode(template.render(row["messages"])) for row in sample]
     shared = next((i for i, column in enumerate(zip(*ids, strict=False)) if len(set(column)) > 1), 0)
-    return Lengths(mean=sum(map(len, ids)) / len(ids), shared=shared)
+    return Lengths(mean=replies * sum(map(len, ids)) / len(ids), shared=shared, replies=replies)
 
 
 def what_fits(model: ModelSpec, data: Prepared, lora: LoraSpec, train: TrainSpec) -> str:

@@ -55,7 +55,11 @@ def to_messages(
     `mapping` says which column is user, assistant, system; `system` is a fixed text; `user` and `assistant` are
     templates with `{column}`. Raises UserError for shapes without replies and for columns that do not exist.
     """
-    build = row_builder(table.path, table.columns, shape, mapping, system, user, assistant)
+    return converted(table, row_builder(table.path, table.columns, shape, mapping, system, user, assistant))
+
+
+def converted(table: RawTable, build: Builder) -> Converted:
+    """What `build` makes of every row, or rejected: rows in = rows out + rejected."""
     out = Converted()
     for index, (raw, line) in enumerate(zip(table.rows, table.lines, strict=True)):
         built = built_row(Record(line, raw, table.broken.get(index)), build)

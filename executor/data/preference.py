@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from executor.data.chat import SHAREGPT_ROLES
+from executor.data.chat import SHAREGPT_ROLES, from_messages
 from executor.data.problem import Problem, error
 from executor.data.shape import turns_of
 from executor.data.source import Record
-from executor.data.structure import plain_text
+from executor.data.structure import has_call, plain_text
 
 Row = dict[str, Any]
 _NAMES = (
@@ -39,6 +39,33 @@ def preference_problem(raw: Row, line: int) -> Problem | None:
             fix = "Give each row a chosen and a rejected reply."
             return error("missing_field", f'the row has no "{name}" reply', fix, line, name)
     return None
+
+
+def pair_of(raw: Row, line: int) -> tuple[Row, list[Problem]]:
+    """A preference row as training reads it: `{"messages": prompt and chosen reply, "rejected": the other reply}`.
+
+    Each side is one reply of the assistant; two conversations that part earlier cannot be compared.
+    """
+    problem = preference_problem(raw, line)
+    if problem:
+        return {}, [problem]
+    row = _preference(raw)
+    chosen, rejected = row.pop("chosen"), row.pop("rejected")
+    if not row["prompt"] or len(chosen) != 1 or len(rejected) != 1:
+        message = f"the replies part over {len(chosen)} and {len(rejected)} turns"
+        message = message if row["prompt"] else "there is no prompt before the two replies"
+        fix = "Give a prompt, and one chosen and one rejected reply to it."
+        return {}, [error("no_pair", message, fix, line, _names(raw)[0])]
+    texts = {plain_text(side[0]["content"]).strip() for side in (chosen, rejected)}
+    if len(texts) == 1 and not any(has_call(side[0]) for side in (chosen, rejected)):
+        return {}, [error("same_reply", "both replies are the same", "Remove the row.", line, _names(raw)[1])]
+    prompt = row.pop("prompt")
+    built, problems = from_messages({**row, "messages": [*prompt, *chosen]}, line, None)
+    other, _ = from_messages({"messages": rejected}, line, None)
+    reply = other["messages"][0]
+    if reply.get("role") != "assistant":
+        problems = [*problems, error("no_pair", "the rejected reply is not the assistant's", "Mend it.", line)]
+    return {**built, "rejected": reply}, problems
 
 
 def kto_problem(raw: Row, line: int) -> Problem | None:

@@ -10,7 +10,8 @@ from typing import Any
 from executor.data import labels
 from executor.data.check import OPENAI_LEAST, check
 from executor.data.clean import Cleaned, Step, clean, ending_with_reply, respell, without_overlap
-from executor.data.convert import Converted, to_messages
+from executor.data.convert import Converted, converted, to_messages
+from executor.data.preference import pair_of
 from executor.data.problem import Problem, counts, in_file_order, warning
 from executor.data.read import RawTable, read
 from executor.data.rows import answer, with_system
@@ -43,6 +44,11 @@ class Prepared:
     """`step, rows_in, rows_out, lines` of each step, in order"""
     source: dict[str, Any]
     test_source: dict[str, Any] | None
+
+    @property
+    def pairs(self) -> bool:
+        """Whether each row has a rejected reply beside the chosen one."""
+        return self.shape == "preference" and all("rejected" in row for row in self.train)
 
     @property
     def version(self) -> str:
@@ -158,6 +164,8 @@ def _load(path: Path, mapping: dict[str, str] | None, inherited: dict[str, str] 
             "Add a column with the answer for each row.",
         )
     own = mapping or (inherited if shape.name in (*_PROMPTED, "unknown", "text") else None)
+    if shape.name == "preference" and not mapping:
+        return _Loaded(table, shape, converted(table, pair_of))
     return _Loaded(table, shape, to_messages(table, shape, own))
 
 

@@ -55,7 +55,7 @@ def whole_key(row: Row) -> str:
         {**turn, "content": turn["content"].strip()} if isinstance(turn.get("content"), str) else turn
         for turn in row["messages"]
     ]
-    tools = {key: row[key] for key in ("tools", "functions") if key in row}
+    tools = {key: row[key] for key in ("tools", "functions", "rejected") if key in row}
     return json.dumps({**tools, "messages": turns}, ensure_ascii=False, sort_keys=True)
 
 
@@ -65,6 +65,16 @@ def with_answer(row: Row, text: str) -> Row:
     last = max(i for i, turn in enumerate(turns) if turn.get("role") == "assistant")
     turns[last] = {**turns[last], "content": text}
     return {**row, "messages": turns}
+
+
+def rejected_row(row: Row) -> Row:
+    """A preference row with the rejected reply in place of the chosen one."""
+    return {**row, "messages": [*row["messages"][:-1], row["rejected"]]}
+
+
+def both_replies(row: Row) -> list[Row]:
+    """The conversations that a row trains on: one, or of a preference row the chosen and the rejected."""
+    return [row, rejected_row(row)] if "rejected" in row else [row]
 
 
 def with_system(row: Row, text: str) -> Row:

@@ -7,9 +7,9 @@ itself, all suffixes in one matrix product. It equals attention under the block 
 # mypy: allow-untyped-calls, no-warn-return-any
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -51,6 +51,7 @@ class Layout:
     """(L, T), added to the scores: minus infinity where the key comes later"""
     piece: Tensor
     """(PIECE, PIECE), the same for a piece of the prefix and the keys that begin with it"""
+    _places: dict[tuple[int, int], Places] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def of(cls, prefix: int, lengths: list[int], fill: int, dtype: torch.dtype) -> Layout:
@@ -67,6 +68,12 @@ class Layout:
         bias = _later(height, width, prefix + 1, dtype)
         return cls(prefix, len(lengths), queries.flatten(), keys.flatten(), back, bias, _later(PIECE, PIECE, 1, dtype))
 
+    def places(self, heads: int, groups: int) -> Places:
+        """For H query heads and KV key-value heads; made once, for all layers."""
+        if (heads, groups) not in self._places:
+            self._places[heads, groups] = Places.of(self, heads, groups)
+        return self._places[heads, groups]
+
     def pieces(self) -> Iterator[tuple[int, int, Tensor]]:
         """(first query, one past the last, bias) for each piece of the prefix; keys are 0 up to the bias's width."""
         for start in range(0, self.prefix, PIECE):
@@ -75,8 +82,54 @@ class Layout:
             yield start, end, torch.cat([own.new_zeros(end - start, start), own], dim=1)
 
     def to(self, where: torch.device) -> Layout:
-        moved = (x.to(where) for x in (self.queries, self.keys, self.back, self.bias, self.piece))
-        return Layout(self.prefix, self.rows, *moved)
+        return Layout(
+            self.prefix, self.rows, self.queries.to(where), self.keys.to(where), self.back.to(where),
+            self.bias.to(where), self.piece.to(where),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Places:
+    """What each row of the suffixes' blocks is read from, in tensors (N, heads, D) seen as (N * heads, D); and back.
+
+    The blocks are queries (R * KV, G * L, D), keys and values (R * KV, T, D), their rows one after another.
+    """
+
+    queries: Tensor
+    """of (N, H, D)"""
+    both: Tensor
+    """queries, then keys, of (N, H + KV, D)"""
+    values: Tensor
+    """of (N, KV, D)"""
+    to_queries: Tensor
+    """(S * H,): the suffixes' tokens, head by head, among the rows of the queries"""
+    to_both: Tensor
+    """(S * (H + KV),): among the rows of the queries and keys"""
+    to_values: Tensor
+    """(S * KV,): among those of the values"""
+    bias: Tensor
+    """(G * L, T)"""
+
+    @classmethod
+    def of(cls, layout: Layout, heads: int, groups: int) -> Places:
+        rows, height, width = layout.rows, *layout.bias.shape
+        head = torch.arange(heads, device=layout.queries.device)
+        group = head[:groups]
+        tokens, seen = layout.queries.view(rows, 1, height), layout.keys.view(rows, 1, width)
+        row, place = layout.back.div(height, rounding_mode="floor")[:, None], (layout.back % height)[:, None]
+        queries = (row * heads + head) * height + place
+        keys = (row * groups + group) * width + layout.prefix + place
+        first = rows * heads * height  # rows of queries, before those of keys
+        of_both = [tokens * (heads + groups) + head[:, None], seen * (heads + groups) + heads + group[:, None]]
+        return cls(
+            (tokens * heads + head[:, None]).flatten(),
+            torch.cat([each.flatten() for each in of_both]),
+            (seen * groups + group[:, None]).flatten(),
+            queries.flatten(),
+            torch.cat([queries, first + keys], dim=1).flatten(),
+            keys.flatten(),
+            layout.bias.repeat(heads // groups, 1),
+        )
 
 
 def filled(count: int, to: int) -> int:
@@ -141,79 +194,84 @@ class PrefixAttention(torch.autograd.Function):
     def forward(
         ctx: Any, query: Tensor, key: Tensor, value: Tensor, rotation: Rotation | None, layout: Layout, scale: float
     ) -> Tensor:
-        q, k, v = query, key, value
-        if rotation:
-            q, k = (_turned(x, *rotation) for x in (q, k))
-        out = torch.zeros_like(q, memory_format=torch.contiguous_format)
-        groups, saved = k.shape[1], []
+        heads, width = query.shape[1:]
+        groups, p = key.shape[1], layout.prefix
+        places, value = layout.places(heads, groups), value.contiguous()
+        both = torch.cat([query, key], dim=1)
+        both = _turned(both, rotation) if rotation else both
+        out, saved = torch.zeros_like(both[:, :heads], memory_format=torch.contiguous_format), []
         for start, end, bias in layout.pieces():
-            end_of_keys = bias.shape[1]
-            own = _by_group(q[start:end], groups), _by_head(k[:end_of_keys]), _by_head(v[:end_of_keys])
-            done, weights = _attend(*own, bias, scale)
+            seen = both[: bias.shape[1], heads:], value[: bias.shape[1]]
+            own = _by_group(both[start:end, :heads], groups), *(x.transpose(0, 1) for x in seen)
+            done, weights = _attend(own, bias.repeat(heads // groups, 1), scale)
             out[start:end] = _by_token(done, end - start)
             saved += [*own, weights]
-        parts = _query_rows(q, layout, groups), _key_rows(k, layout), _key_rows(v, layout)
-        done, weights = _attend(*parts, layout.bias, scale)
-        p = layout.prefix
-        out[p : p + len(layout.back)] = _from_rows(done, layout, groups)
-        ctx.layout, ctx.scale, ctx.rotation, ctx.shapes = layout, scale, rotation, (query.shape, key.shape)
+        of_both, size = _rows(both, places.both), layout.rows * heads * layout.bias.shape[0]
+        blocks = of_both[:size], of_both[size:], _rows(value, places.values)
+        parts = [x.view(layout.rows * groups, -1, width) for x in blocks]
+        done, weights = _attend(parts, places.bias, scale)
+        out[p : p + len(layout.back)] = _rows(done, places.to_queries).view(-1, heads, width)
+        ctx.layout, ctx.scale, ctx.rotation, ctx.shapes = layout, scale, rotation, (both.shape, value.shape)
         ctx.save_for_backward(*saved, *parts, weights)
         return out
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None, None]:
         layout, saved = ctx.layout, list(ctx.saved_tensors)
-        groups, p = ctx.shapes[1][1], layout.prefix
-        d_q, d_k, d_v = (grad.new_zeros(shape) for shape in (*ctx.shapes, ctx.shapes[1]))
+        groups, width = ctx.shapes[1][1:]
+        heads, p = ctx.shapes[0][1] - groups, layout.prefix
+        places, suffixes = layout.places(heads, groups), slice(p, p + len(layout.back))
+        d_both, d_value = (grad.new_zeros(shape) for shape in ctx.shapes)
         q, k, v, weights = saved[-4:]
-        rest = _attend_back(_query_rows(grad, layout, groups), q, k, v, weights, ctx.scale)
-        d_q[p : p + len(layout.back)] = _from_rows(rest[0], layout, groups)
-        for whole, part in zip((d_k, d_v), rest[1:], strict=True):
-            rows = part.unflatten(0, (layout.rows, groups))
-            height = layout.bias.shape[0]
-            own = rows[:, :, p : p + height].transpose(1, 2).flatten(0, 1)
-            whole[p : p + len(layout.back)] = own.index_select(0, layout.back)
-            if p:
-                whole[:p] = rows[:, :, :p].sum(0).transpose(0, 1)
+        rows = grad.new_empty(q.numel() + k.numel()), grad.new_empty(v.numel())
+        into = rows[0][: q.numel()].view_as(q), rows[0][q.numel() :].view_as(k), rows[1].view_as(v)
+        _attend_back(_rows(grad.contiguous(), places.queries).view_as(q), q, k, v, weights, ctx.scale, into)
+        d_both[suffixes] = _rows(rows[0].view(-1, width), places.to_both).view(-1, heads + groups, width)
+        d_value[suffixes] = _rows(rows[1].view(-1, width), places.to_values).view(-1, groups, width)
+        if p:
+            for whole, part in ((d_both[:p, heads:], into[1]), (d_value[:p], into[2])):
+                whole.copy_(part.unflatten(0, (layout.rows, groups))[:, :, :p].sum(0).transpose(0, 1))
         for place, (start, end, bias) in enumerate(layout.pieces()):
             q, k, v, weights = saved[4 * place : 4 * place + 4]
-            piece = _attend_back(_by_group(grad[start:end], groups), q, k, v, weights, ctx.scale)
-            d_q[start:end] = _by_token(piece[0], end - start)
-            d_k[: bias.shape[1]] += piece[1].transpose(0, 1)
-            d_v[: bias.shape[1]] += piece[2].transpose(0, 1)
+            piece = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
+            _attend_back(_by_group(grad[start:end], groups), q, k, v, weights, ctx.scale, piece)
+            d_both[start:end, :heads] = _by_token(piece[0], end - start)
+            d_both[: bias.shape[1], heads:] += piece[1].transpose(0, 1)
+            d_value[: bias.shape[1]] += piece[2].transpose(0, 1)
         if ctx.rotation:
-            cos, sin = ctx.rotation
-            d_q, d_k = (_turned(x, cos, -sin) for x in (d_q, d_k))
-        return d_q, d_k, d_v, None, None, None
+            d_both = _turned(d_both, ctx.rotation, back=True)
+        return d_both[:, :heads], d_both[:, heads:], d_value, None, None, None
 
 
-def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float) -> tuple[Tensor, Tensor]:
-    """Q (B, G * L, D), k and v (B, T, D), bias (L, T) to (B, G * L, D), and the weights (B, G * L, T)."""
-    hidden = bias.to(q.dtype).repeat(q.shape[1] // bias.shape[0], 1).expand(q.shape[0], -1, -1)
-    weights = torch.baddbmm(hidden, q, k.mT, alpha=scale).softmax(-1)
+def _attend(parts: Sequence[Tensor], bias: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    """Of q (B, G * L, D), k and v (B, T, D), bias (G * L, T) to (B, G * L, D), and the weights (B, G * L, T)."""
+    q, k, v = parts
+    weights = torch.baddbmm(bias.to(q.dtype).expand(len(q), -1, -1), q, k.mT, alpha=scale).softmax(-1)
     return weights @ v, weights
 
 
 def _attend_back(
-    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, weights: Tensor, scale: float
-) -> tuple[Tensor, Tensor, Tensor]:
+    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, weights: Tensor, scale: float, into: tuple[Tensor, Tensor, Tensor]
+) -> None:
+    """Write the gradients of q, k and v."""
     d_scores = torch.ops.aten._softmax_backward_data(grad @ v.mT, weights, -1, weights.dtype)
     d_scores = d_scores.mul_(scale)
-    return d_scores @ k, d_scores.mT @ q, weights.mT @ grad
+    torch.bmm(d_scores, k, out=into[0])
+    torch.bmm(d_scores.mT, q, out=into[1])
+    torch.bmm(weights.mT, grad, out=into[2])
 
 
-def _turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """X (N, H, D) with each pair (x_i, x_i+D/2) turned by its angle; cos and sin (1, N, D), the angles twice."""
-    cos, sin, half = cos[0, :, None], sin[0, :, None], x.shape[-1] // 2
-    out = x * cos
-    out[..., :half].addcmul_(x[..., half:], sin[..., :half], value=-1)
-    out[..., half:].addcmul_(x[..., :half], sin[..., half:])
-    return out
+def _rows(x: Tensor, places: Tensor) -> Tensor:
+    """Those rows of x (..., D), seen as (-1, D)."""
+    return x.view(-1, x.shape[-1]).index_select(0, places)
 
 
-def _by_head(x: Tensor) -> Tensor:
-    """(T, KV, D) to (KV, T, D)."""
-    return x.transpose(0, 1)
+def _turned(x: Tensor, rotation: Rotation, back: bool = False) -> Tensor:
+    """X (N, H, D) with each pair (x_i, x_i+D/2) turned by its angle, or back; the rotation holds the angles twice."""
+    (cos, sin), half = rotation, x.shape[-1] // 2
+    sign = torch.cat([-sin[..., :half], sin[..., half:]], dim=-1)
+    other = torch.cat([x[..., half:], x[..., :half]], dim=-1)
+    return (x * cos[0, :, None]).addcmul_(other, sign[0, :, None], value=-1 if back else 1)
 
 
 def _by_group(x: Tensor, groups: int) -> Tensor:
@@ -224,20 +282,3 @@ def _by_group(x: Tensor, groups: int) -> Tensor:
 def _by_token(x: Tensor, length: int) -> Tensor:
     """(KV, G * L, D) to (L, H, D)."""
     return x.unflatten(1, (-1, length)).flatten(0, 1).transpose(0, 1)
-
-
-def _query_rows(x: Tensor, layout: Layout, groups: int) -> Tensor:
-    """(N, H, D) to (R * KV, G * L, D)."""
-    taken = x.index_select(0, layout.queries).unflatten(0, (layout.rows, -1)).unflatten(2, (groups, -1))
-    return taken.permute(0, 2, 3, 1, 4).flatten(2, 3).flatten(0, 1)
-
-
-def _key_rows(x: Tensor, layout: Layout) -> Tensor:
-    """(N, KV, D) to (R * KV, T, D)."""
-    return x.index_select(0, layout.keys).unflatten(0, (layout.rows, -1)).transpose(1, 2).flatten(0, 1)
-
-
-def _from_rows(x: Tensor, layout: Layout, groups: int) -> Tensor:
-    """(R * KV, G * L, D) to the suffixes' tokens, (S, H, D)."""
-    by_token = x.view(layout.rows, groups, -1, layout.bias.shape[0], x.shape[-1]).permute(0, 3, 1, 2, 4)
-    return by_token.flatten(2, 3).flatten(0, 1).index_select(0, layout.back)

@@ -37,6 +37,8 @@ class Batch:
     targets: torch.Tensor
     tokens: int
     """real tokens of the examples as given, padding never, the shared prefix once for each example"""
+    owners: torch.Tensor
+    """`owners[b, t]` is the number of the example that the target belongs to; 0 where there is none"""
     layout: Layout | None = None
     """where the examples lie in one sequence behind their prefix; the model's attention then needs no mask"""
 
@@ -91,7 +93,8 @@ def pad(examples: Sequence[Example], rounded: bool = False) -> Batch:
         ids[row, :n] = torch.tensor(example.ids)
         mask[row, :n] = 1
         targets[row, : n - 1] = next_tokens(example, 0)
-    return Batch({"input_ids": ids, "attention_mask": mask}, targets, sum(len(e.ids) for e in examples))
+    owners = torch.arange(len(examples))[:, None].expand_as(ids)
+    return Batch({"input_ids": ids, "attention_mask": mask}, targets, sum(len(e.ids) for e in examples), owners)
 
 
 def shared(
@@ -122,7 +125,8 @@ def shared(
     layout = Layout.of(prefix, [len(e.ids) - prefix for e in examples], fill, dtype) if blocks else None
     # transformers leaves a mask of four dimensions as it is; where there is a layout, nobody reads it
     inputs["attention_mask"] = torch.zeros(1, 1, 1, 1, dtype=dtype) if blocks else block_mask(segment, dtype)
-    return Batch(inputs, torch.cat(targets)[None], sum(len(e.ids) for e in examples), layout)
+    owners = (torch.tensor(segment) - 1).clamp(min=0)[None]
+    return Batch(inputs, torch.cat(targets)[None], sum(len(e.ids) for e in examples), owners, layout)
 
 
 def block_mask(segment: Sequence[int], dtype: torch.dtype) -> torch.Tensor:

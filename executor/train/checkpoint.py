@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,8 @@ class Progress:
     """validations since then"""
     ended: bool = False
     """whether it ended early"""
+    told: dict[str, float] = field(default_factory=dict)
+    """what the objective measured beside the loss, at the last step or validation"""
     micro_batch: int = 0
     """rows computed at once: sums depend on it in the last bit, so a resumed run keeps it"""
 

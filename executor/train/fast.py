@@ -120,7 +120,7 @@ def _attention_forward(module: Any, original: Any) -> Any:
             )
             return found
         parts = (getattr(module, name)(hidden_states) for name in ("q_proj", "k_proj", "v_proj"))
-        q, k, v = (part[0].unflatten(-1, (-1, width)) for part in parts)
+        q, k, v = (part.view(part.shape[1], -1, width) for part in parts)  # one sequence: see Layout
         turn = tuple(x.to(v.dtype) for x in position_embeddings)
         out = attention.by_blocks(q, k, v, turn, layout, module.scaling)
         return module.o_proj(out.flatten(1)[None]), None

@@ -45,6 +45,7 @@ class Log:
                 "tokens_per_second": round(progress.tokens / progress.seconds, 1) if progress.seconds else None,
                 "memory_bytes": peak_memory(),
                 "remaining_seconds": round(left * progress.seconds / progress.step, 1),
+                **progress.told,
             }
         )
 
@@ -54,6 +55,7 @@ class Log:
         line = {"step": progress.step, "eval_loss": progress.eval_loss, "seconds": progress.seconds}
         if progress.task_metric is not None:
             line["task_metric"] = progress.task_metric
+        line |= {f"eval_{name}": value for name, value in progress.told.items()}
         self._write(line)
 
     def diverged(self, step: int, loss: float, norm: float) -> None:

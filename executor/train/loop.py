@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 
-from executor.encode import Example, encode_all
 from executor.errors import FinetuneError, Interrupted
 from executor.run_folder import RunFolder
 from executor.spec import RunSpec, TrainSpec, steps_per_epoch
@@ -19,6 +18,7 @@ from executor.train.checkpoint import Progress, load_checkpoint, save_checkpoint
 from executor.train.flat import FlatParameters
 from executor.train.log import Log, peak_memory
 from executor.train.model import trainable
+from executor.train.objective import OBJECTIVES, REFERENCE, Objective
 from executor.train.order import make_order
 from executor.train.step import make_optimizer, prepared, step_that_fits
 from executor.train.watch import TaskMetric, Watch
@@ -51,25 +51,29 @@ def train(
     Resumes from the newest checkpoint if there is one. Raises Interrupted after saving when `stop()` turns true,
     DivergedError when a loss or gradient norm is not finite, UserError where rows cannot be trained as they are.
     """
-    settings = spec.train
-    rows, held_out, replay = encoded_splits(run, template, settings)
-    every_row = [*rows, *replay]
-    order = make_order(run.rows("train"), len(replay), settings)
+    settings, objective = spec.train, OBJECTIVES[spec.train.objective]
+    parts = [objective.encoded(run.rows(s), template, settings, s) for s in ("train", "replay", "validation")]
+    rows, replay = len(parts[0]), len(parts[1])
+    order = make_order(run.rows("train"), replay, settings)
     flat = prepared(model, settings)
+    items = objective.referred(
+        model, [item for part in parts for item in part], settings, run.checkpoints / REFERENCE, world
+    )
+    trained, held_out = items[: rows + replay], items[rows + replay :]
     optimizer = make_optimizer(flat, settings)
     log = Log(run, spec, world)
-    watch = Watch(run.checkpoints, settings, held_out, task_metric, world)
+    watch = Watch(run.checkpoints, settings, objective, held_out, task_metric, world)
     progress = load_checkpoint(run.checkpoints, [TRAINED], optimizer)
     log.forget_after(progress.step)
-    every = settings.evaluate_every or steps_per_epoch(len(rows), len(replay), settings.batch_size)
+    every = settings.evaluate_every or steps_per_epoch(rows, replay, settings.batch_size)
     if progress.step == 0:
         progress = replace(progress, micro_batch=settings.micro_batch or settings.batch_size)
         progress = watch.validate(model, flat, progress)
         log.validation(progress)
     model.train()
     while progress.step < settings.steps and not progress.ended:
-        examples = [every_row[i] for i in order.batch(progress.step)]
-        progress, loss, norm = advance(model, examples, settings, flat, optimizer, progress, world)
+        batch = [trained[i] for i in order.batch(progress.step)]
+        progress, loss, norm = advance(model, batch, objective, settings, flat, optimizer, progress, world)
         if not (math.isfinite(loss) and math.isfinite(norm)):
             log.diverged(progress.step, loss, norm)
             raise diverged(run, progress.step, loss, norm)
@@ -99,27 +103,29 @@ def train(
 
 def advance(
     model: Any,
-    examples: list[Example],
+    items: list[Any],
+    objective: Objective,
     settings: TrainSpec,
     flat: FlatParameters,
     optimizer: torch.optim.Optimizer,
     progress: Progress,
     world: World,
 ) -> tuple[Progress, float, float]:
-    """One optimiser step on `examples`: (progress after it, loss, gradient norm before clipping)."""
+    """One optimiser step on `items`: (progress after it, loss, gradient norm before clipping)."""
     started = time.perf_counter()
     world.draw_apart(settings.seed, progress.step)
     set_learning_rate(optimizer, learning_rate(settings, progress.step))
-    loss, norm, micro = step_that_fits(model, examples, settings, flat, optimizer, progress.micro_batch, world)
+    done = step_that_fits(model, items, objective, settings, flat, optimizer, progress.micro_batch, world)
     after = replace(
         progress,
         step=progress.step + 1,
-        micro_batch=micro,
-        tokens=progress.tokens + sum(len(example.ids) for example in examples),
+        micro_batch=done.micro,
+        tokens=progress.tokens + sum(len(example.ids) for example in objective.examples(items)),
         seconds=progress.seconds + time.perf_counter() - started,
-        train_loss=loss,
+        train_loss=done.loss,
+        told=done.told,
     )
-    return after, loss, norm
+    return after, done.loss, done.norm
 
 
 def diverged(run: RunFolder, step: int, loss: float, norm: float) -> DivergedError:
@@ -127,17 +133,6 @@ def diverged(run: RunFolder, step: int, loss: float, norm: float) -> DivergedErr
         f"Step {step}: loss {loss}, gradient norm {norm}", run.name,
         "Lower train.learning_rate (by 3 to 10 times) and train again.",
     )  # fmt: skip
-
-
-def encoded_splits(
-    run: RunFolder, template: ChatTemplate, settings: TrainSpec
-) -> tuple[list[Example], list[Example], list[Example]]:
-    """Training rows, validation rows and replayed rows."""
-    train, held_out, replay = (
-        encode_all(run.rows(split), template, settings.max_length, split, settings.allow)
-        for split in ("train", "validation", "replay")
-    )
-    return train, held_out, replay
 
 
 def learning_rate(settings: TrainSpec, step: int) -> float:

@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from executor.encode import Example
 from executor.files import cannot_write
 from executor.spec import TrainSpec
 from executor.train.checkpoint import Progress
 from executor.train.compiled import plainly
 from executor.train.flat import FlatParameters
-from executor.train.step import evaluation_loss
+from executor.train.objective import Objective
+from executor.train.step import validation
 from executor.train.world import ALONE, World
 
 BEST = "best"
@@ -30,7 +30,9 @@ class Watch:
 
     folder: Path
     settings: TrainSpec
-    held_out: Sequence[Example]
+    objective: Objective
+    held_out: Sequence[Any]
+    """the objective's items"""
     task_metric: TaskMetric
     world: World = ALONE
 
@@ -40,9 +42,9 @@ class Watch:
             return progress
         size = progress.micro_batch or self.settings.batch_size
         with plainly():
-            loss = evaluation_loss(model, self.held_out, self.settings, size, self.world)
+            loss, told = validation(model, self.held_out, self.objective, self.settings, size, self.world)
             metric = self.world.from_first(self._task_metric(model) if self.world.leads else None)
-        progress = replace(progress, eval_loss=loss, task_metric=metric)
+        progress = replace(progress, eval_loss=loss, task_metric=metric, told=told)
         if progress.step == 0 or self.settings.select == "last":
             return progress
         value = -loss if self.settings.select == "eval_loss" or metric is None else metric
