@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup demo test check bench bench-advice bench-data bench-train bench-kills bench-predict bench-qlora clean
+.PHONY: setup demo test check bench bench-advice bench-data bench-train bench-kills bench-predict bench-qlora bench-faults clean
 
 setup: $(READY)
 
@@ -41,6 +41,9 @@ bench-kills: setup
 
 bench-predict: setup
 	$(BIN)/python bench/predict.py
+
+bench-faults: setup
+	$(BIN)/python bench/faults.py
 
 bench-qlora: setup
 	$(BIN)/python bench/qlora.py $(OPTIONS)

@@ -15,6 +15,7 @@ from executor.encode import encode, marked, proof
 from executor.errors import UserError
 from executor.evaluate import suites
 from executor.evaluate.generate import generate, settle
+from executor.evaluate.preference import preferred
 from executor.evaluate.regression import change
 from executor.evaluate.score import METHODS, METRICS
 from executor.evaluate.shots import few_shot_messages
@@ -111,6 +112,8 @@ def evaluate(job: Job) -> dict[str, Any]:
         answer_rows(job, model, "fine_tuned")
     base_scores = (job.run.summary("baselines") or {}).get("scores", {})
     scores = {**base_scores, "fine_tuned": scores_of(job, "fine_tuned")}
+    if all("rejected" in row for row in job.run.rows("test")):
+        scores = with_preferences(job, model, scores)
     regression = run_suites(job, model)
     comparison = compared(job, "fine_tuned", best_system(base_scores))
     expected = [answer(row) for row in job.run.rows("test")]
@@ -122,6 +125,21 @@ def evaluate(job: Job) -> dict[str, Any]:
         "verdict": word,
         "verdict_reasons": reasons,
     }
+
+
+def with_preferences(job: Job, model: Any, scores: Scores) -> Scores:
+    """The scores with how often the chosen reply of a test row is held to be the likelier one, before and after."""
+    rows, settings = job.run.rows("test"), job.spec.train
+
+    def measured(of: Any, name: str) -> dict[str, Any]:
+        values = preferred(of, rows, job.template, settings, lambda n: job.guard(n, len(rows), f"{name} preferences"))
+        return interval(values, binary=True)
+
+    with untuned(job, model) as base:
+        found = {"zero_shot": measured(base, "zero_shot")} if "zero_shot" in scores else {}
+    found["fine_tuned"] = measured(model, "fine_tuned")
+    more = {system: {"preference_accuracy": value} for system, value in found.items()}
+    return {system: score | more.get(system, {}) for system, score in scores.items()}
 
 
 def compared(job: Job, a: str, b: str) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from knowledge.rows import (
     Fact,
     Question,
     Row,
+    RunSign,
     Sign,
     Source,
     Vocabulary,
@@ -94,6 +95,12 @@ def cases() -> tuple[Case, ...]:
 @cache
 def signs() -> tuple[Sign, ...]:
     return _rows("signs", Sign)
+
+
+@cache
+def run_signs() -> dict[str, RunSign]:
+    """By id: what in a run's own record speaks for which cause."""
+    return {row.id: row for row in _rows("run_signs", RunSign)}
 
 
 @cache

@@ -153,6 +153,18 @@ class Cause(Dated):
     fix: str
 
 
+class RunSign(Row):
+    """Something in a run's own record that speaks for a cause."""
+
+    id: str
+    cause: str
+    weight: float
+    limits: dict[str, float]
+    """where the sign begins"""
+    reason: str
+    source: tuple[str, ...]
+
+
 class Case(Dated):
     """A published case: somebody's task, what they took, what came of it."""
 

@@ -12,6 +12,7 @@ from knowledge.load import causes, references
 from knowledge.rows import Cause, CauseClass
 from tools.base import Args, Result, Tool
 from tools.material import Material, read
+from tools.run_signs import looked_at
 from tools.signals import Signals, find
 
 MOST = 6
@@ -41,6 +42,9 @@ ASKS = (
 """What would tell, by what the words speak of: (words, what it is, question)."""
 
 
+HEALTHY = "If something is wrong all the same, say what you saw: one prompt, its answer, and what you expected."
+
+
 class DiagnoseArgs(Args):
     symptom: str
     """what went wrong in your own words, or the text of a log, or the path of a log file or a run folder"""
@@ -63,8 +67,13 @@ class DiagnoseResult(Result):
     sources: list[dict[str, str | None]]
     ask: str | None
     """the one thing that would tell, where what was given is not enough"""
+    looked_at: tuple[str, ...] = ()
+    """of a run of ours: which parts of its record there were"""
 
     def text(self) -> str:
+        if not self.diagnoses and self.looked_at:
+            parts = ", ".join(self.looked_at)
+            return f"Nothing wrong found in this run's own record: {parts}. {self.ask or ''}".strip()
         if not self.diagnoses:
             return f"Not enough to name a cause: I know none that fits. {self.ask} The run's folder or log will do too."
         first, *others = self.diagnoses
@@ -86,7 +95,9 @@ def diagnose(args: DiagnoseArgs) -> DiagnoseResult:
     material = read(args.symptom.strip())
     ranked = _rank(find(material))
     cited = [each for one in ranked for each in one.sources]
-    return DiagnoseResult(diagnoses=ranked, sources=references(cited), ask=_ask(material, ranked))
+    parts = tuple(looked_at(material.run)) if material.run else ()
+    ask = HEALTHY if parts and not ranked else _ask(material, ranked)
+    return DiagnoseResult(diagnoses=ranked, sources=references(cited), ask=ask, looked_at=parts)
 
 
 def _ask(material: Material, ranked: list[Diagnosis]) -> str | None:

@@ -12,6 +12,7 @@ import yaml
 
 from executor.home import runs_folder
 from tools.base import UserError
+from tools.run_record import RunRecord
 
 TAIL = 100_000
 """So many characters of a log are read, from its end; errors stand there."""
@@ -52,6 +53,8 @@ class Material:
     vocabulary: int | None = None
     versions: dict[str, str] = field(default_factory=dict)
     """package to version, as far as they are named"""
+    run: RunRecord | None = None
+    """of a run of ours"""
 
 
 def read(symptom: str) -> Material:
@@ -108,15 +111,19 @@ def _from_folder(folder: Path) -> Material:
     """A run of ours, or the output folder of a Hugging Face trainer: the newest `trainer_state.json` below it."""
     if not (folder / "status.json").exists() and not (folder / "metrics.jsonl").exists():
         return _from_output_folder(folder)
-    status = _json(folder / "status.json")
-    parts = [str(status.get("reason") or "")] if status.get("state") in ("failed", "stopped") else []
-    parts += [_tail(log) for log in sorted(folder.glob("*.log"))]
+    run = RunRecord(folder)
+    parts = [run.failure]
+    if run.ours:  # its log holds rows of the data: only what broke is about the run
+        parts += [tail[tail.rfind("Traceback") :] for tail in [_tail(folder / "run.log")] if "Traceback" in tail]
+    else:
+        parts += [_tail(log) for log in sorted(folder.glob("*.log"))]
     versions = _json(folder / "env.json").get("versions") or {}
     return Material(
         text="\n".join(parts),
         rows=_metrics(folder / "metrics.jsonl"),
         rate=_set_rate(folder / "spec.yaml"),
         versions={_package(name): version for name, version in versions.items() if version},
+        run=run if run.ours else None,
     )
 
 
@@ -217,6 +224,8 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _tail(path: Path) -> str:
+    if not path.exists():
+        return ""
     try:
         with open(path, "rb") as log:
             log.seek(max(0, path.stat().st_size - TAIL))

@@ -14,7 +14,9 @@ from knowledge.classify import Classifier
 from knowledge.load import causes, models
 from knowledge.rows import Affected, Cause, CauseClass
 from knowledge.search import Index, words
-from tools.material import Material
+from tools.material import Material, Rows
+from tools.run_record import RunRecord
+from tools.run_signs import seen
 
 LINE = 2_000
 """Longer lines are cut: a progress bar or a dumped tensor says nothing more after this."""
@@ -56,7 +58,10 @@ def find(material: Material) -> Signals:
     signals = Signals()
     _from_words(material.text, signals)
     _from_likeness(material.text, signals)
-    _from_numbers(material, signals)
+    if material.run:
+        _from_run(material.run, material.rows, signals)
+    else:
+        _from_numbers(material, signals)
     _from_versions(material.versions, signals)
     return signals
 
@@ -108,6 +113,18 @@ def _from_likeness(text: str, signals: Signals) -> None:
     for cause, score in best.items():
         if score >= 0.4 * most:
             signals.add(cause, LIKENESS * sure * score / most, "")
+
+
+def _from_run(run: RunRecord, rows: Rows, signals: Signals) -> None:
+    """A run of ours: the signs in its record, which know what was set, and what needs no setting to be wrong."""
+    for cause, weight, what in seen(run):
+        signals.add(cause, weight, what)
+    finite = [row["loss"] for row in rows if math.isfinite(row.get("loss", math.nan))]
+    if len(finite) >= 3 and not any(finite[:3]):
+        signals.add("all_labels_masked", 7, "loss 0 from the first step")
+    rates = [row["learning_rate"] for row in rows if "learning_rate" in row]
+    if len(rates) >= 5 and max(rates) == 0:
+        signals.add("schedule_ends_early", 5, "learning rate 0 throughout")
 
 
 def _from_numbers(material: Material, signals: Signals) -> None:

@@ -18,6 +18,7 @@ NAMES = {
     "rag_plus_fine_tune": "retrieval and fine-tuning",
     "task_accuracy": "task accuracy",
     "format_compliance": "format compliance",
+    "preference_accuracy": "chosen over rejected",
     "style_match": "style match",
 }
 

@@ -7,8 +7,10 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from torch.nn import Linear
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
+from executor.errors import UserError
 from executor.hardware import hardware
 from executor.spec import LoraSpec, RunSpec
 
@@ -78,7 +80,15 @@ def add_lora(base: Any, spec: LoraSpec, seed: int, dora: bool = False) -> Any:
         use_dora=dora,
         task_type="CAUSAL_LM",
     )
-    return get_peft_model(base, config)
+    try:
+        return get_peft_model(base, config)
+    except ValueError as error:
+        if "arget modules" not in str(error):
+            raise
+        linear = {name.rpartition(".")[2] for name, module in base.named_modules() if isinstance(module, Linear)}
+        fix = f"Name layers of this model, such as {', '.join(sorted(linear)[:7])}, or all-linear."
+        what = f"Target modules {', '.join(map(str, targets))} not found in the base model"
+        raise UserError(what, "lora.target_modules", fix) from error
 
 
 def load_adapter(base: Any, folder: Path) -> Any:
