@@ -117,8 +117,8 @@ CASES = [
     Case("pad = EOS", ("eos_or_padding",), model="pad is eos"),
     Case("no gradient", ("gradient_flow",), after=without_gradient),
     Case("fp16 overflow", ("precision_overflow",), train={"dtype": "float16"}, model="large activations"),
-    Case("over-fitting", ("overfitting",), lambda: intents(10, 4), {
-        "steps": 150, "epochs": 40, "learning_rate": 2e-3, "select": "last", "patience": 0, "evaluate_every": 15,
+    Case("over-fitting", ("overfitting",), lambda: snips("train", 45, random.Random(7)), {
+        "steps": 120, "epochs": 30, "learning_rate": 1e-3, "select": "last", "patience": 0, "evaluate_every": 12,
     }),
     Case("duplicates", ("data_quality",), lambda: repeated(intents(8, 15), near=True)),
     Case("duplicates", ("data_quality",), lambda: repeated(intents(8, 15), near=False)),

@@ -167,7 +167,6 @@ def test_free_text_may_be_answered_in_two_ways(tmp_path: Path) -> None:
         ([("hello", "greet")], ("text", "label"), "1 of 1 rows"),
         (tickets(19), ("text", "label"), "19 of 19 rows"),
         ([(text, "same") for text in unlike(30)], ("text", "label"), "same answer"),
-        ([(text, "a", "b") for text in unlike(30)], ("prompt", "chosen", "rejected"), "supervised"),
     ],
 )
 def test_data_that_cannot_carry_a_tuning_is_refused(

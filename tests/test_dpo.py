@@ -164,7 +164,8 @@ def train_pairs(run: RunFolder, folder: Path, stop_after: int | None = None) -> 
 
 def test_it_learns_what_is_preferred_and_goes_on_bit_for_bit(new_run: NewRun, tiny_model: Path) -> None:
     settings = {
-        "objective": "dpo", "steps": 150, "learning_rate": 3e-3, "beta": 0.5, "evaluate_every": 50, "lora": {"dropout": 0.1},
+        "objective": "dpo", "beta": 0.5, "steps": 150, "learning_rate": 3e-3, "evaluate_every": 50,
+        "lora": {"dropout": 0.1},
     }  # fmt: skip
     whole, stopped = (new_run(rows=pair_rows(), **settings) for _ in range(2))
     metrics = train_pairs(whole, tiny_model)
@@ -210,6 +211,7 @@ def test_a_plan_on_preference_rows_chooses_dpo(tiny_model: Path, tmp_path: Path)
     spec = plan_job("go", Wish(data, base_model=str(tiny_model))).spec
     assert (spec.train.objective, spec.train.beta, spec.train.replay) == ("dpo", 0.1, 0)
     assert spec.train.learning_rate == 1e-5
+    assert (spec.data.kind, spec.train.select) == ("text", "eval_loss")
     assert {"train.objective", "train.beta", "train.learning_rate"} <= spec.reasons.keys()
 
 
@@ -276,6 +278,7 @@ def test_the_whole_job_on_pairs(
     run = RunFolder(Path(done["run"]))
     assert done["metrics"]["steps"] > 0
     assert any("reward_margin" in line for line in run.metrics())
+    assert "the chosen reply had the higher reward in" in (run.path / "report.md").read_text(encoding="utf-8")
     judged = finetune("evaluate", run.path, "--data", data, "--json").json
     found = judged["scores"]["fine_tuned"]["preference_accuracy"]
     assert found["n"] == 60

@@ -50,6 +50,12 @@ def measured_here(spec: RunSpec) -> bool:
 
 
 def method_text(spec: RunSpec) -> str:
+    told = f", DPO on pairs of replies (beta {spec.train.beta:g})" if spec.train.objective == "dpo" else ""
+    return adapted(spec) + told
+
+
+def adapted(spec: RunSpec) -> str:
+    """What of the model is trained."""
     if spec.train.method == "full":
         return "Full training of every weight"
     name = {"lora": "LoRA", "qlora": "QLoRA (base in 4 bits)", "dora": "DoRA"}[spec.train.method]

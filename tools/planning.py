@@ -182,14 +182,10 @@ def training(
         dropout=choose("lora.dropout", "dropout"),
         target_modules=choose("lora.target_modules", "target_modules"),
     )
-    rate = "learning_rate_full" if chosen == "full" else "learning_rate_small" if small else "learning_rate"
     objective: dict[str, Any] = {}
     if data.pairs:
-        rate = "learning_rate_dpo_full" if chosen == "full" else "learning_rate_dpo"
-        objective = {
-            "objective": choose("train.objective", "objective_pairs"),
-            "beta": choose("train.beta", "trl.dpo.beta"),
-        }
+        objective["objective"] = choose("train.objective", "objective_pairs")
+        objective["beta"] = choose("train.beta", "trl.dpo.beta")
     select, watched = watching(data, reasons)
     train = TrainSpec(
         select=select,
@@ -197,7 +193,7 @@ def training(
         patience=choose("train.patience", "patience") if select != "last" else 0,
         method=chosen,
         **objective,
-        learning_rate=choose("train.learning_rate", rate),
+        learning_rate=choose("train.learning_rate", rate_row(chosen, data.pairs, small)),
         epochs=epochs,
         steps=epochs * steps_per_epoch(rows, replay, batch),
         batch_size=batch,
@@ -217,6 +213,13 @@ def training(
         train = train.model_copy(update={"steps": steps, "epochs": round(epochs * share, 2)})
         reasons["train.epochs"] = Reason(reason=f"cut to {share:.0%} of the default by the budget of {limit:.0f} s")
     return lora, train, reasons
+
+
+def rate_row(method: str, pairs: bool, small: bool) -> str:
+    """Which of the defaults is the learning rate's; `small`: under a billion parameters."""
+    if pairs:
+        return "learning_rate_dpo_full" if method == "full" else "learning_rate_dpo"
+    return "learning_rate_full" if method == "full" else "learning_rate_small" if small else "learning_rate"
 
 
 def watching(data: Prepared, reasons: dict[str, Reason]) -> tuple[Select, int]:

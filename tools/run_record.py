@@ -15,6 +15,8 @@ MOST_ROWS = 5_000
 """rows of the data that are looked at"""
 MOST_BYTES = 64 << 20
 """of a file that is read whole"""
+LARGEST = 1e15
+"""of a count or a share"""
 Row = dict[str, Any]
 
 
@@ -185,4 +187,5 @@ def _is_number(value: Any, text: bool = False) -> bool:
     """Whether it is a number; with `text` also one that JSON does not know, as the log writes it."""
     if isinstance(value, str) and text:
         return value.lower().lstrip("-") in ("nan", "inf", "infinity")
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    known = isinstance(value, int | float) and not isinstance(value, bool)
+    return known and (text or abs(value) < LARGEST)

@@ -18,6 +18,7 @@ from executor.data.structure import plain_text
 from executor.data.task import describe
 from executor.estimate import shape_of
 from knowledge.load import number, run_signs
+from tools.planning import rate_row
 from tools.run_record import RunRecord, read_object
 
 Limits = dict[str, float]
@@ -167,8 +168,8 @@ def memorised(run: RunRecord, limits: Limits) -> str | None:
     evals, losses = run.losses("eval_loss"), _thirds(run.losses())
     if len(evals) < 3 or len(losses) < 2 or not all(map(math.isfinite, evals + losses)):
         return None
-    best = min(evals)
-    if evals[-1] < limits["rise"] * best or losses[-1] > limits["share"] * evals[-1] or best > 0.98 * evals[0]:
+    best, rise = min(evals), limits["rise" if run.train.get("select") == "last" else "kept"]
+    if evals[-1] < rise * best or losses[-1] > limits["share"] * evals[-1] or best > 0.98 * evals[0]:
         return None
     return f"validation loss {best:.3g} at best, {evals[-1]:.3g} at last, training loss {losses[-1]:.3g}"
 
@@ -246,10 +247,7 @@ def _rates(run: RunRecord) -> tuple[float | None, float]:
     model = run.spec.get("model")
     size = model.get("parameters") if isinstance(model, dict) else None
     small = isinstance(size, int) and size < number("defaults", "small_model_parameters")
-    full, dpo = run.train.get("method") == "full", run.train.get("objective") == "dpo"
-    row = ("learning_rate_dpo_full" if full else "learning_rate_dpo") if dpo else (
-        "learning_rate_full" if full else "learning_rate_small" if small else "learning_rate"
-    )  # fmt: skip
+    row = rate_row(str(run.train.get("method")), run.train.get("objective") == "dpo", small)
     try:
         rate = float(run.train.get("learning_rate"))  # type: ignore[arg-type]
     except (TypeError, ValueError):

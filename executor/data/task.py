@@ -32,11 +32,12 @@ class Task(BaseModel):
 def describe(rows: Sequence[dict[str, Any]]) -> Task:
     """The kind of the last assistant messages.
 
-    label: short single-line answers of which, on average, each occurs at least twice; json: objects.
+    label: short single-line answers of which, on average, each occurs at least twice; json: objects. Of preference
+    rows it is text: what is chosen is better than what is rejected, not right.
     """
     tally = Tally()
     tally.add([answer(row) for row in rows])
-    return tally.task()
+    return Task(kind="text", longest_answer=tally.longest) if any("rejected" in row for row in rows) else tally.task()
 
 
 class Tally:

@@ -36,8 +36,21 @@ def loss(run: RunFiles) -> Section | None:
     blocks: list[Block] = [Figure(draw.curve(raw, smooth, checks, says), table), Paragraph(says)]
     if lost + lost_checks:
         blocks.append(Paragraph(f"{lost + lost_checks} logged losses are not finite numbers and are not drawn."))
-    blocks += [block for block in (_chosen(run), _sweep(run)) if block]
+    blocks += [block for block in (_rewards(run), _chosen(run), _sweep(run)) if block]
     return Section("How training went", tuple(blocks))
+
+
+def _rewards(run: RunFiles) -> Paragraph | None:
+    """After preference training: how often the chosen reply has the higher reward, and by how much."""
+    right, _ = _series(run, "eval_reward_accuracy")
+    margin, _ = _series(run, "eval_reward_margin")
+    if not right or not margin:
+        return None
+    (step, share), (_, by) = right[-1], margin[-1]
+    return Paragraph(
+        f"Of the validation pairs the chosen reply had the higher reward in {say.share(share)} after step "
+        f"{say.whole(step)}, by {by:.3f} in the mean (reward: beta times the rise of a reply's log-probability)."
+    )
 
 
 def _chosen(run: RunFiles) -> Paragraph | None:

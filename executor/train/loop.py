@@ -52,13 +52,11 @@ def train(
     DivergedError when a loss or gradient norm is not finite, UserError where rows cannot be trained as they are.
     """
     settings, objective = spec.train, OBJECTIVES[spec.train.objective]
-    parts = [objective.encoded(run.rows(s), template, settings, s) for s in ("train", "replay", "validation")]
-    rows, replay = len(parts[0]), len(parts[1])
+    splits = [objective.encoded(run.rows(s), template, settings, s) for s in ("train", "replay", "validation")]
+    rows, replay = len(splits[0]), len(splits[1])
     order = make_order(run.rows("train"), replay, settings)
     flat = prepared(model, settings)
-    items = objective.referred(
-        model, [item for part in parts for item in part], settings, run.checkpoints / REFERENCE, world
-    )
+    items = objective.referred(model, sum(splits, []), settings, run.checkpoints / REFERENCE, world)  # noqa: RUF017 (3)
     trained, held_out = items[: rows + replay], items[rows + replay :]
     optimizer = make_optimizer(flat, settings)
     log = Log(run, spec, world)
@@ -67,8 +65,8 @@ def train(
     log.forget_after(progress.step)
     every = settings.evaluate_every or steps_per_epoch(rows, replay, settings.batch_size)
     if progress.step == 0:
-        progress = replace(progress, micro_batch=settings.micro_batch or settings.batch_size)
-        progress = watch.validate(model, flat, progress)
+        micro = settings.micro_batch or settings.batch_size
+        progress = watch.validate(model, flat, replace(progress, micro_batch=micro))
         log.validation(progress)
     model.train()
     while progress.step < settings.steps and not progress.ended:
@@ -88,11 +86,7 @@ def train(
             save_checkpoint(run.checkpoints, [TRAINED], optimizer, progress, settings.keep_checkpoints)
             watch.forget_others(progress)
         if asked_to_stop and not last:
-            raise Interrupted(
-                "Stopped as asked; the work so far is saved",
-                run.name,
-                f"Resume with `finetune train --resume {run.name}`.",
-            )
+            raise interrupted(run)
     watch.choose(flat, progress)
     model.eval()
     flat.release()
@@ -126,6 +120,11 @@ def advance(
         told=done.told,
     )
     return after, done.loss, done.norm
+
+
+def interrupted(run: RunFolder) -> Interrupted:
+    fix = f"Resume with `finetune train --resume {run.name}`."
+    return Interrupted("Stopped as asked; the work so far is saved", run.name, fix)
 
 
 def diverged(run: RunFolder, step: int, loss: float, norm: float) -> DivergedError:
