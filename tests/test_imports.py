@@ -12,7 +12,9 @@ import pytest
 from conftest import ROOT
 
 HEAVY = {"torch", "transformers", "peft", "trl", "bitsandbytes", "datasets", "accelerate"}
-RUN_PROCESS = ("executor.stage", "executor.job", "executor.train", "executor.evaluate.generate")
+RUN_PROCESS = (
+    "executor.stage", "executor.job", "executor.train", "executor.evaluate.generate", "executor.evaluate.preference",
+)  # fmt: skip
 """what is imported by the run process alone"""
 
 
