@@ -111,6 +111,8 @@ CASES = [
     Case("labels masked", ("labels_masking",), lambda: weightless(intents(8, 15), 1.0)),
     Case("template mismatch", ("chat_template",), model="llama2 template"),
     Case("template mismatch", ("chat_template",), model="llama3 template", train=SHORT),
+    Case("template mismatch", ("chat_template",), model="llama3 template"),
+    Case("template mismatch", ("chat_template",), model="plain template"),
     Case("template mismatch", ("chat_template",), lambda: wrapped(intents(8, 15))),
     Case("template mismatch", ("chat_template",), after=changed_template),
     Case("pad = EOS", ("eos_or_padding",), model="pad is eos", train=SHORT),

@@ -150,7 +150,7 @@ def marked(found: dict[str, Any], shown: int = 1, width: int = 400) -> str:
     """A proof for people: counts, then examples with what is trained between the signs [[ and ]]."""
     share = found["trained_tokens"] / max(1, found["tokens"])
     seen = f"{found['trained_tokens']:,} of {found['tokens']:,} tokens ({share:.1%})"
-    lines = [f"The loss sees {seen} of {found['rows']} rows."]
+    lines = [f"The loss sees {seen} of {found['rows']} conversations."]
     longest = {"limit": found["max_length"], "longest": found["longest"]}
     lines += [f"{count} rows {TOLD[fault].format(**longest)}." for fault, count in found["faults"].items() if count]
     for number, example in enumerate(found["first"][:shown], start=1):

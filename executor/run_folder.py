@@ -49,6 +49,11 @@ class RunFolder:
         return self.path / "checkpoints"
 
     @property
+    def reference(self) -> Path:
+        """What the model at its start makes of preference rows: the same for every training of the run."""
+        return self.path / "reference.safetensors"
+
+    @property
     def metrics_file(self) -> Path:
         return self.path / "metrics.jsonl"
 

@@ -128,6 +128,10 @@ class Trial(RunFolder):
     def data(self) -> Path:
         return self.rows_of.data
 
+    @property
+    def reference(self) -> Path:
+        return self.rows_of.reference
+
 
 def sweep(job: Job, folder: Path, asked: SweepSpec) -> dict[str, Any]:
     """`chosen` and, for each rate, `learning_rate, eval_loss, task_metric, seconds` (None where it diverged).

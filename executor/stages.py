@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from executor.data.rows import answer, both_replies, question_key
+from executor.data.rows import answer, question_key, trained_conversations
 from executor.encode import encode, marked, proof
 from executor.errors import UserError
 from executor.evaluate import suites
@@ -49,7 +49,7 @@ def prove_mask(job: Job, template: ChatTemplate) -> None:
     """What the loss will see, to `examples.json` and to the log; rows that cannot be trained refuse the run."""
     settings, found = job.spec.train, {}
     for split in ("train", "validation"):
-        rows = [each for row in job.run.rows(split) for each in both_replies(row)]
+        rows = trained_conversations(job.run.rows(split), settings.objective)
         found[split] = proof([encode(row, template) for row in rows], template, settings.max_length)
     write_json(job.run.path / "examples.json", found)
     for split in found:

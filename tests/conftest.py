@@ -69,6 +69,16 @@ def chat_rows(count: int = 60) -> list[dict[str, Any]]:
     ]
 
 
+def pair_rows(count: int = 60) -> list[dict[str, Any]]:
+    """The right label is chosen, the next one rejected."""
+    kinds = sorted(KINDS)
+    wrong = dict(zip(kinds, [*kinds[1:], kinds[0]], strict=True))
+    return [
+        {**row, "rejected": {"role": "assistant", "content": wrong[row["messages"][-1]["content"]]}}
+        for row in chat_rows(count)
+    ]
+
+
 def write_examples(path: Path) -> Path:
     """The 60 examples as a CSV file with two columns."""
     with open(path, "w", newline="", encoding="utf-8") as out:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import os
 import shutil
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from executor.spec import ModelSpec, save_spec
 from knowledge.load import causes, run_signs, sources
 from tools.diagnose import DIAGNOSE, DiagnoseResult
 from tools.run_record import RunRecord
-from tools.run_signs import SIGNS, seen
+from tools.run_signs import SIGNS
 
 NewRun = Callable[..., RunFolder]
 CALM = {"steps": 12, "evaluate_every": 4, "watched_rows": 0, "select": "eval_loss", "learning_rate": 2e-3}
@@ -119,14 +119,22 @@ FOREIGN = (
     "{% for m in messages %}[INST] {{ m.content }} [/INST]<|eot_id|>{% endfor %}"
     "{% if add_generation_prompt %}[INST] {% endif %}"
 )
+PLAIN = (
+    "{% for m in messages %}{{ m.role }}: {{ m.content }}\n\n{% endfor %}"
+    "{% if add_generation_prompt %}assistant: {% endif %}"
+)
 ENDLESS = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 
 
-def test_a_template_of_another_model(trained: Callable[..., RunFolder], tiny_model: Path, tmp_path: Path) -> None:
-    run = trained(model=changed(tiny_model, tmp_path / "model", FOREIGN), allow=("endless",))
+@pytest.mark.parametrize("allowed", [True, False])
+@pytest.mark.parametrize("template", [FOREIGN, PLAIN])
+def test_a_template_of_another_model(
+    trained: Callable[..., RunFolder], tiny_model: Path, tmp_path: Path, template: str, allowed: bool
+) -> None:
+    run = trained(model=changed(tiny_model, tmp_path / "model", template), allow=("endless",) if allowed else ())
     assert first(run) == "chat_template"
 
 
@@ -158,17 +166,18 @@ def test_an_overflow_in_float16(trained: Callable[..., RunFolder], tiny_model: P
     assert first(trained(model=large, dtype="float16")) == "precision_overflow"
 
 
-def memorised(run: RunFolder) -> None:
-    lines = [{"step": 0, "eval_loss": 3.0}]
+def memorised(run: RunFolder, start: bool) -> None:
+    lines: list[dict[str, float]] = [{"step": 0, "eval_loss": 3.0}] if start else []
     for step in range(1, 41):
         lines.append({"step": step, "loss": 3 * 0.85**step, "grad_norm": 1.0, "learning_rate": 1e-3})
-        lines += [{"step": step, "eval_loss": 1.0 + abs(step - 10) / 12}] if step % 5 == 0 else []
+        lines += [{"step": step, "eval_loss": 1.0 + abs(step - 10) / 12}] if step % 5 == 0 and step >= 10 else []
     write_jsonl(run.metrics_file, lines)
 
 
-def test_over_fitting_in_the_curves(trained: Callable[..., RunFolder]) -> None:
+@pytest.mark.parametrize("start", [True, False])
+def test_over_fitting_in_the_curves(trained: Callable[..., RunFolder], start: bool) -> None:
     run = trained()
-    memorised(run)
+    memorised(run, start)
     result = doctor(run)
     assert result.diagnoses[0].cause_class == "overfitting"
     assert "validation loss 1 at best" in result.diagnoses[0].evidence
@@ -227,25 +236,83 @@ JUNK = st.recursive(
 )
 
 
-@given(JUNK, JUNK, JUNK, JUNK)
-def test_a_broken_record_never_raises(tmp_path_factory: pytest.TempPathFactory, a: Any, b: Any, c: Any, d: Any) -> None:
+@given(JUNK, JUNK, JUNK, JUNK, st.binary(max_size=40))
+def test_a_broken_record_never_raises(
+    tmp_path_factory: pytest.TempPathFactory, a: Any, b: Any, c: Any, d: Any, junk: bytes
+) -> None:
     folder = tmp_path_factory.mktemp("run")
-    spec = {"stages": a, "train": {"learning_rate": b, "dtype": c}, "lora": {"target_modules": d}, "model": a}
-    (folder / "spec.yaml").write_text(json.dumps(spec), encoding="utf-8")
-    (folder / "examples.json").write_text(
-        json.dumps({"train": {"rows": a, "faults": b, "tokens": c}}), encoding="utf-8"
-    )
-    (folder / "data.json").write_text(json.dumps({"lineage": [a, {"step": b, "rows_in": c, "rows_out": d}]}))
-    (folder / "status.json").write_text(json.dumps({"state": "failed", "reason": a, "error": b}), encoding="utf-8")
-    (folder / "metrics.jsonl").write_text(
-        "".join(json.dumps(line) + "\n" for line in ({"loss": a, "grad_norm": b}, {"eval_loss": c}, d))
-    )
-    for name in ("data", "evaluation", "adapter"):
-        (folder / name).mkdir(exist_ok=True)
-    (folder / "data" / "train.jsonl").write_text(json.dumps({"messages": [a, {"role": "user", "content": b}]}) + "\n")
-    (folder / "evaluation" / "fine_tuned.jsonl").write_text(json.dumps({"output": a, "expected": b}) + "\n")
-    (folder / "adapter" / "adapter_model.safetensors").write_bytes(os.urandom(24))
-    seen(RunRecord(folder))
+    base = folder / "base"
+    proof = {"rows": 10, "faults": {"endless": a, "too_long": b}, "tokens": c, "trained_tokens": d, "cut_replies": a}
+    files: dict[str, Any] = {
+        "spec.yaml": {
+            "train": {"learning_rate": b, "dtype": c, "max_length": a}, "lora": {"target_modules": d},
+            "model": {"folder": str(base), "parameters": a},
+        },
+        "examples.json": {"train": proof if a != b else {"rows": a, "faults": b}},
+        "data.json": {"lineage": [a, {"step": b, "rows_in": c, "rows_out": d}]},
+        "status.json": {"state": "failed", "reason": a, "error": b, "pid": c, "started": d},
+        "env.json": {"versions": c},
+        "stages/train.json": {"sweep": {"chosen": a}},
+        "base/config.json": {"pad_token_id": a, "eos_token_id": b, "hidden_size": c},
+        "base/tokenizer_config.json": {"pad_token": a, "eos_token": a, "chat_template": b},
+        "base/tokenizer.json": {"added_tokens": a, "model": {"vocab": b}},
+        "data/train.jsonl": {"messages": [a, {"role": "user", "content": b}]},
+        "evaluation/fine_tuned.jsonl": {"output": a, "expected": b},
+    }  # fmt: skip
+    for name, content in files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(json.dumps(content), encoding="utf-8")
+    lines = [{"loss": a, "grad_norm": b, "learning_rate": c}, {"eval_loss": c}, {"loss": d}, {"eval_loss": a}, d]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    for name in ("adapter/adapter_model.safetensors", "base/model.safetensors"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(struct.pack("<Q", len(junk)) + junk)
+    DIAGNOSE.call(symptom=str(folder)).text()
+
+
+def spec_alone(folder: Path, **train: Any) -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / "spec.yaml").write_text(json.dumps({"train": train}), encoding="utf-8")
+    (folder / "status.json").write_text(json.dumps({"state": "done"}), encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("train", "losses", "expected"),
+    [
+        ({"dtype": "fp16"}, [2.0, 1.9, math.nan], "precision_overflow"),
+        ({"dtype": "bfloat16", "learning_rate": 0.05}, [2.0, 1.9, math.nan], "learning_rate"),
+        ({"learning_rate": 2e-4}, [0.0] * 5, "labels_masking"),
+        ({"learning_rate": 1e-7}, [2.0, 1.99, 2.0, 1.99, 1.98, 1.98], "learning_rate"),
+        ({"learning_rate": 2e-4}, [2.0, 1.5, 1.0, 0.6, 0.4, 0.3], "nothing"),
+    ],
+)
+def test_a_record_of_spec_and_losses_alone(
+    tmp_path: Path, train: dict[str, Any], losses: list[float], expected: str
+) -> None:
+    folder = spec_alone(tmp_path / "run", **train)
+    lines = [{"step": n, "loss": str(x) if math.isnan(x) else x} for n, x in enumerate(losses)]
+    write_jsonl(folder / "metrics.jsonl", lines)
+    assert first(RunFolder(folder)) == expected
+
+
+def test_a_pad_token_that_was_made_the_end_token(
+    trained: Callable[..., RunFolder], tiny_model: Path, tmp_path: Path
+) -> None:
+    model = changed(tiny_model, tmp_path / "model")
+    config = json.loads((model / "tokenizer_config.json").read_text(encoding="utf-8"))
+    (model / "tokenizer_config.json").write_text(json.dumps(config | {"pad_token": "<|im_end|>"}), encoding="utf-8")
+    result = doctor(trained(model=model))
+    assert result.diagnoses[0].cause_class == "eos_or_padding"
+    assert "although the model has one of its own" in result.diagnoses[0].evidence
+
+
+def test_a_stopped_run_is_no_failure_and_a_killed_one_is(trained: Callable[..., RunFolder]) -> None:
+    run = trained()
+    run.set_status("stopped", reason="Stopped as asked. Resume with `finetune train --resume x`.")
+    assert doctor(run).diagnoses == []
+    run.set_status("running", pid=2**22 + 1, started=1.0)
+    assert "Nothing wrong" not in doctor(run).text()
 
 
 def test_losses_that_json_does_not_know_are_read(tmp_path: Path) -> None:

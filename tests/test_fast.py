@@ -209,28 +209,34 @@ def test_out_of_memory_halves_the_micro_batch_and_keeps_the_step(
     rows: list[Example], tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def limited(model: Any, batch: Batch, settings: TrainSpec, scale: float = 1.0) -> Tensor:
-        if batch.tokens > most:
+        calls.append(batch.tokens)
+        if len(calls) in short:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return real(model, batch, settings, scale)
 
-    real, most = losses.batch_loss, 2 * max(len(row.ids) for row in rows)
+    # eight rows at once; then four, where the second part fails after the first was computed; then two
+    real, calls, short = losses.batch_loss, list[int](), {1, 3}
     model = tuned(tiny_model)
     flat = step.prepared(model, SETTINGS)
     optimizer = step.make_optimizer(flat, SETTINGS)
-    expected = step.step_that_fits(tuned(tiny_model), rows, SFT, SETTINGS, *fresh(tiny_model), micro=8).loss
+    plain = tuned(tiny_model)
+    expected = step.step_that_fits(plain, rows, SFT, SETTINGS, *fresh(plain), micro=8)
     monkeypatch.setattr(objective, "batch_loss", limited)
-    whole, _ = step.validation(model, rows, SFT, SETTINGS, 8)
-    assert whole == pytest.approx(expected, rel=1e-4)
-    loss, _, used, _ = step.step_that_fits(model, rows, SFT, SETTINGS, flat, optimizer, 8)
-    assert used == 2
-    assert loss == pytest.approx(expected, rel=1e-4)
-    most = 1
+    mean, _ = step.validation(model, rows, SFT, SETTINGS, 8)
+    assert mean == pytest.approx(expected.loss, rel=1e-4)
+    assert len(calls) == 3 + 4
+    calls.clear()
+    found = step.step_that_fits(model, rows, SFT, SETTINGS, flat, optimizer, 8)
+    assert found.micro == 2
+    assert (found.loss, found.norm) == pytest.approx((expected.loss, expected.norm), rel=1e-4)
+    calls.clear()
+    short = set(range(100))
     with pytest.raises(UserError, match="Not even one row"):
         step.step_that_fits(model, rows, SFT, SETTINGS, flat, optimizer, 8)
 
 
-def fresh(folder: Path) -> tuple[FlatParameters, torch.optim.Optimizer]:
-    flat = FlatParameters(trainable(tuned(folder)))
+def fresh(model: Any) -> tuple[FlatParameters, torch.optim.Optimizer]:
+    flat = FlatParameters(trainable(model))
     return flat, step.make_optimizer(flat, SETTINGS)
 
 

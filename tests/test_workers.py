@@ -162,8 +162,11 @@ from executor.train.world import join
 run, folder = RunFolder(Path(sys.argv[1])), Path(sys.argv[2])
 settings, world, plain = run.spec().train, join(), objective.batch_loss
 
+calls = []
+
 def short(model, batch, settings, scale):
-    if world.rank == 1 and batch.tokens > 150:
+    calls.append(batch.tokens)
+    if world.rank == 1 and len(calls) == 2:
         raise MemoryError
     return plain(model, batch, settings, scale)
 
@@ -173,13 +176,13 @@ examples = encode_all(run.rows("train"), ChatTemplate(folder), settings.max_leng
 flat = step.prepared(model, settings)
 optimizer = step.make_optimizer(flat, settings)
 sft = objective.OBJECTIVES["sft"]
-loss, norm, micro, _ = step.step_that_fits(model, examples, sft, settings, flat, optimizer, 4, world)
+loss, norm, micro, _ = step.step_that_fits(model, examples, sft, settings, flat, optimizer, 2, world)
 print(loss, norm, micro)
 """
 
 
 def test_where_one_process_runs_out_of_memory_all_compute_fewer_rows(new_run: NewRun, tiny_model: Path) -> None:
-    """Rank 1 alone cannot hold its four rows: both go on with what it can hold, and the step is the same."""
+    """Rank 1 alone fails, in its second part: both go on with what it can hold, and the step is the same."""
     run = new_run(dtype="float32")
     others = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     command = [sys.executable, "-c", SHORT_OF_MEMORY, str(run.path), str(tiny_model)]
@@ -191,7 +194,7 @@ def test_where_one_process_runs_out_of_memory_all_compute_fewer_rows(new_run: Ne
     assert [process.returncode for process in started] == [0, 0]
     assert found[0] == found[1]
     loss, norm, micro = map(float, found[0])
-    assert micro < 4
+    assert micro == 1
     model = to_train(tiny_model, run.spec())
     settings = run.spec().train
     examples = encode_all(run.rows("train"), ChatTemplate(tiny_model), settings.max_length, "train", ())[:8]

@@ -68,7 +68,7 @@ class DiagnoseResult(Result):
     ask: str | None
     """the one thing that would tell, where what was given is not enough"""
     looked_at: tuple[str, ...] = ()
-    """of a run of ours: which parts of its record there were"""
+    """of a run of ours that did not fail: which parts of its record there were"""
 
     def text(self) -> str:
         if not self.diagnoses and self.looked_at:
@@ -95,7 +95,7 @@ def diagnose(args: DiagnoseArgs) -> DiagnoseResult:
     material = read(args.symptom.strip())
     ranked = _rank(find(material))
     cited = [each for one in ranked for each in one.sources]
-    parts = tuple(looked_at(material.run)) if material.run else ()
+    parts = tuple(looked_at(material.run)) if material.run and not material.run.failure else ()
     ask = HEALTHY if parts and not ranked else _ask(material, ranked)
     return DiagnoseResult(diagnoses=ranked, sources=references(cited), ask=ask, looked_at=parts)
 

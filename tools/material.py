@@ -114,15 +114,17 @@ def _from_folder(folder: Path) -> Material:
     run = RunRecord(folder)
     parts = [run.failure]
     if run.ours:  # its log holds rows of the data: only what broke is about the run
-        parts += [tail[tail.rfind("Traceback") :] for tail in [_tail(folder / "run.log")] if "Traceback" in tail]
+        tail = _tail(folder / "run.log") if run.failure else ""
+        parts += [tail[tail.rfind("Traceback") :]] if "Traceback" in tail else []
     else:
         parts += [_tail(log) for log in sorted(folder.glob("*.log"))]
-    versions = _json(folder / "env.json").get("versions") or {}
+    recorded = _json(folder / "env.json").get("versions")
+    versions = recorded if isinstance(recorded, dict) else {}
     return Material(
         text="\n".join(parts),
         rows=_metrics(folder / "metrics.jsonl"),
         rate=_set_rate(folder / "spec.yaml"),
-        versions={_package(name): version for name, version in versions.items() if version},
+        versions={_package(str(name)): str(version) for name, version in versions.items() if version},
         run=run if run.ours else None,
     )
 
@@ -193,7 +195,7 @@ def _numbers(row: dict[str, Any]) -> dict[str, float]:
             continue
         try:
             found[key] = float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             continue
     return found
 
@@ -203,7 +205,7 @@ def _set_rate(path: Path) -> float | None:
     try:
         spec = yaml.safe_load(path.read_text(encoding="utf-8", errors="replace"))
         return float(_find(spec, "learning_rate"))
-    except (OSError, yaml.YAMLError, TypeError, ValueError):
+    except (OSError, yaml.YAMLError, TypeError, ValueError, OverflowError, RecursionError):
         return None
 
 
@@ -218,7 +220,7 @@ def _find(tree: Any, key: str) -> Any:
 def _json(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8", errors="replace"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from executor.data.prepare import Prepared, prepare
-from executor.data.rows import both_replies
+from executor.data.rows import trained_conversations
 from executor.encode import encode, proof
 from executor.errors import UsageError, UserError
 from executor.extras import need
@@ -246,9 +246,11 @@ def mask_of(planned: Planned) -> dict[str, Any] | None:
     if not (folder / "tokenizer.json").exists():
         return None
     template = ChatTemplate(folder)
-    rows = [each for row in planned.prepared.train[:PROVED] for each in both_replies(row)]
-    examples = [encode(row, template) for row in rows]
-    return proof(examples, template, planned.spec.train.max_length)
+    train = planned.spec.train
+    examples = [
+        encode(row, template) for row in trained_conversations(planned.prepared.train[:PROVED], train.objective)
+    ]
+    return proof(examples, template, train.max_length)
 
 
 def seconds_of(budget: str) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import struct
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,8 +12,8 @@ from typing import Any
 
 import yaml
 
-MOST_ROWS = 5_000
-"""rows of the data that are looked at"""
+from executor.run_folder import RunFolder
+
 MOST_BYTES = 64 << 20
 """of a file that is read whole"""
 LARGEST = 1e15
@@ -29,8 +30,8 @@ class RunRecord:
     @cached_property
     def spec(self) -> Row:
         try:
-            found = yaml.safe_load(self._text("spec.yaml"))
-        except yaml.YAMLError:
+            found = yaml.safe_load(read_text(self.folder / "spec.yaml"))
+        except (yaml.YAMLError, ValueError, RecursionError):
             return {}
         return found if isinstance(found, dict) else {}
 
@@ -41,72 +42,115 @@ class RunRecord:
 
     @property
     def ours(self) -> bool:
-        """Whether this program wrote it: then it says more than curves."""
-        return {"stages", "train"} <= self.spec.keys()
+        """Whether this program's spec is there: then the record says more than curves."""
+        return bool(self.train)
+
+    @cached_property
+    def half(self) -> bool:
+        """Whether it computed in float16."""
+        named = str(self.train.get("dtype")).lower()
+        return self.train.get("fp16") is True or named.removeprefix("torch.") in ("float16", "fp16", "half")
 
     @cached_property
     def proof(self) -> Row:
         """What the loss sees of the training rows, as counted before the training."""
-        return _part(self._json("examples.json"), "train")
+        return _part(read_object(self.folder / "examples.json"), "train")
+
+    def proved(self, name: str) -> int:
+        """A number of the proof, or 0."""
+        return int(_number(self.proof.get(name)))
 
     @cached_property
     def faults(self) -> dict[str, int]:
-        return {name: int(count) for name, count in _part(self.proof, "faults").items() if _is_number(count)}
-
-    @cached_property
-    def proved_rows(self) -> int:
-        return int(self.proof["rows"]) if _is_number(self.proof.get("rows")) else 0
+        return {name: int(_number(count)) for name, count in _part(self.proof, "faults").items()}
 
     @cached_property
     def lost(self) -> dict[str, float]:
         """Share of the data's rows that each step of their preparation left out."""
-        steps = self._json("data.json").get("lineage")
+        steps = read_object(self.folder / "data.json").get("lineage")
         found = {}
         for step in steps if isinstance(steps, list) else []:
-            before, after = (_number(step.get(key)) for key in ("rows_in", "rows_out")) if isinstance(step, dict) else (
-                0.0, 0.0,
-            )  # fmt: skip
-            if before > 0:
+            if isinstance(step, dict) and _number(step.get("rows_in")) > 0:
+                before, after = _number(step.get("rows_in")), _number(step.get("rows_out"))
                 found[str(step.get("step"))] = (before - after) / before
         return found
 
     @cached_property
     def rows(self) -> list[Row]:
         """The training rows that are conversations."""
-        return [row for row in self._lines("data/train.jsonl") if _is_chat(row.get("messages"))]
+        return [row for row in _lines(self.folder / "data" / "train.jsonl") if _is_chat(row.get("messages"))]
 
     @cached_property
     def metrics(self) -> list[Row]:
-        return self._lines("metrics.jsonl")
+        return _lines(self.folder / "metrics.jsonl")
 
     @cached_property
     def answers(self) -> list[Row]:
         """Lines of the tuned model's answers."""
-        found = self._lines("evaluation/fine_tuned.jsonl")
+        found = _lines(self.folder / "evaluation" / "fine_tuned.jsonl")
         return [row for row in found if isinstance(row.get("output"), str) and isinstance(row.get("expected"), str)]
 
     @cached_property
     def failure(self) -> str:
-        """What ended the run, in its own words; empty where nothing did."""
-        status = self._json("status.json")
-        if status.get("state") not in ("failed", "stopped"):
+        """What ended the run, in its own words; empty where nothing did, and where the user stopped it."""
+        if not read_object(self.folder / "status.json"):
+            return ""
+        try:
+            status = RunFolder(self.folder).status()
+        except (KeyError, TypeError, ValueError, OverflowError, OSError):
+            return ""
+        if status.get("state") != "failed":
             return ""
         error = _part(status, "error")
-        told = [str(part) for part in (status.get("reason"), error.get("what"), error.get("where")) if part]
-        return "\n".join(dict.fromkeys(told))
+        told = [str(error[name]) for name in ("what", "where") if error.get(name)]
+        # a reason without an error ends in our own advice, which is no symptom
+        return "\n".join(told) if told else str(status.get("reason") or "").partition("; resume")[0]
 
     @cached_property
     def base(self) -> Path | None:
         """The folder of the base model, where it is still there."""
-        named = self._json("stages/prepare_model.json").get("folder")
-        named = named or self._json("adapter/adapter_config.json").get("base_model_name_or_path")
-        folder = Path(named) if isinstance(named, str) and named else None
-        return folder if folder and (folder / "config.json").exists() else None
+        named = (
+            read_object(self.folder / "stages" / "prepare_model.json").get("folder"),
+            read_object(self.folder / "adapter" / "adapter_config.json").get("base_model_name_or_path"),
+            _part(self.spec, "model").get("folder"),
+        )
+        folders = [Path(each) for each in named if isinstance(each, str) and each]
+        return next((folder for folder in folders if read_object(folder / "config.json")), None)
+
+    @cached_property
+    def tokens(self) -> set[str]:
+        """The vocabulary of the base's tokenizer."""
+        found = read_object(self.base / "tokenizer.json") if self.base else {}
+        listed = found.get("added_tokens")
+        added = listed if isinstance(listed, list) else []
+        names = {str(each.get("content")) for each in added if isinstance(each, dict)}
+        vocabulary = _part(found, "model").get("vocab")
+        return names | set(map(str, vocabulary)) if isinstance(vocabulary, dict) else names
+
+    @cached_property
+    def layers(self) -> set[str]:
+        """The last names of the base's modules, such as `q_proj`; empty where its weights are not there."""
+        files = sorted(self.base.glob("*.safetensors")) if self.base else []
+        return {name.split(".")[-2] for file in files for name in tensors(file) if name.count(".") > 1}
 
     @cached_property
     def adapter_moved(self) -> bool | None:
         """Whether any B of the saved adapter differs from zero, where it started; None where there is none."""
         return moved(self.folder / "adapter" / "adapter_model.safetensors")
+
+    @cached_property
+    def rate(self) -> float | None:
+        """The learning rate that trained: the sweep's choice, the highest logged one, else the spec's."""
+        chosen = _part(read_object(self.folder / "stages" / "train.json"), "sweep").get("chosen")
+        logged = [each for each in self.losses("learning_rate") if math.isfinite(each)]
+        for value in (chosen, max(logged, default=None), self.train.get("learning_rate")):
+            try:
+                rate = float(value)  # type: ignore[arg-type]  # YAML 1.1 reads 2e-4 as a text
+            except (TypeError, ValueError, OverflowError):
+                continue
+            if 0 < rate < math.inf:
+                return rate
+        return None
 
     def losses(self, name: str = "loss") -> list[float]:
         """In order; a loss that is no finite number is kept as it is."""
@@ -115,24 +159,11 @@ class RunRecord:
     def template(self, part: str) -> str:
         """The chat template in `base` or `adapter`, or nothing."""
         folder = self.base if part == "base" else self.folder / part
-        return read_text(folder / "chat_template.jinja").strip() if folder else ""
-
-    def _text(self, name: str) -> str:
-        return read_text(self.folder / name)
-
-    def _json(self, name: str) -> Row:
-        return read_object(self.folder / name)
-
-    def _lines(self, name: str) -> list[Row]:
-        found = []
-        for line in self._text(name).splitlines()[:MOST_ROWS]:
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError):
-                continue
-            if isinstance(row, dict):
-                found.append(row)
-        return found
+        if not folder:
+            return ""
+        written = read_text(folder / "chat_template.jinja").strip()
+        named = read_object(folder / "tokenizer_config.json").get("chat_template")
+        return written or (named.strip() if isinstance(named, str) else "")
 
 
 def read_text(path: Path) -> str:
@@ -140,7 +171,7 @@ def read_text(path: Path) -> str:
         if path.stat().st_size > MOST_BYTES:
             return ""
         return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
+    except (OSError, ValueError):
         return ""
 
 
@@ -152,18 +183,43 @@ def read_object(path: Path) -> Row:
     return found if isinstance(found, dict) else {}
 
 
-def moved(file: Path) -> bool | None:
-    """Whether a LoRA file holds a B with anything but zeros; None where it cannot be told."""
+def _lines(path: Path) -> list[Row]:
+    found = []
+    for line in read_text(path).split("\n"):
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(row, dict):
+            found.append(row)
+    return found
+
+
+def tensors(file: Path) -> dict[str, list[int]]:
+    """Name -> first and last byte of each tensor of a safetensors file, by its header; empty where that is broken."""
     try:
         with open(file, "rb") as data:
             (size,) = struct.unpack("<Q", data.read(8))
             header = json.loads(data.read(min(size, MOST_BYTES)))
-            places = [value["data_offsets"] for name, value in header.items() if ".lora_B." in name]
+            return {
+                name: [8 + size + int(place) for place in value["data_offsets"]]
+                for name, value in header.items()
+                if name != "__metadata__"
+            }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, struct.error):
+        return {}
+
+
+def moved(file: Path) -> bool | None:
+    """Whether a LoRA file holds a B with anything but zeros; None where it cannot be told."""
+    places = [place for name, place in tensors(file).items() if ".lora_B." in name and len(place) == 2]
+    try:
+        with open(file, "rb") as data:
             for start, end in places:
-                data.seek(8 + size + start)
-                if data.read(end - start).strip(b"\0"):
+                data.seek(start)
+                if data.read(min(end - start, MOST_BYTES)).strip(b"\0"):
                     return True
-    except (OSError, ValueError, KeyError, TypeError, struct.error):
+    except (OSError, ValueError, OverflowError):
         return None
     return False if places else None
 
@@ -188,4 +244,4 @@ def _is_number(value: Any, text: bool = False) -> bool:
     if isinstance(value, str) and text:
         return value.lower().lstrip("-") in ("nan", "inf", "infinity")
     known = isinstance(value, int | float) and not isinstance(value, bool)
-    return known and (text or abs(value) < LARGEST)
+    return known and (abs(value) < LARGEST or (text and isinstance(value, float)))

@@ -119,9 +119,6 @@ def _from_run(run: RunRecord, rows: Rows, signals: Signals) -> None:
     """A run of ours: the signs in its record, which know what was set, and what needs no setting to be wrong."""
     for cause, weight, what in seen(run):
         signals.add(cause, weight, what)
-    finite = [row["loss"] for row in rows if math.isfinite(row.get("loss", math.nan))]
-    if len(finite) >= 3 and not any(finite[:3]):
-        signals.add("all_labels_masked", 7, "loss 0 from the first step")
     rates = [row["learning_rate"] for row in rows if "learning_rate" in row]
     if len(rates) >= 5 and max(rates) == 0:
         signals.add("schedule_ends_early", 5, "learning rate 0 throughout")

@@ -6,9 +6,10 @@ from typing import Any
 
 from executor.data.chat import SHAREGPT_ROLES, from_messages
 from executor.data.problem import Problem, error
+from executor.data.rows import LEAD
 from executor.data.shape import turns_of
 from executor.data.source import Record
-from executor.data.structure import has_call, plain_text
+from executor.data.structure import has_call, plain_text, row_problems
 
 Row = dict[str, Any]
 _NAMES = (
@@ -18,8 +19,12 @@ _NAMES = (
 )
 """how people call the two replies; the second is OpenAI's"""
 _USED = frozenset(
-    {"prompt", "input", "messages", "conversations", "conversation", *(n for pair in _NAMES for n in pair)}
-)
+    {
+        "prompt", "input", "instruction", "system", "messages", "conversations", "conversation",
+        *(name for pair in _NAMES for name in pair),
+    }
+)  # fmt: skip
+_FIX = "Give a prompt, and one chosen and one rejected reply to it."
 
 
 def preference_writer(record: Record) -> tuple[Row | None, Problem | None]:
@@ -54,18 +59,18 @@ def pair_of(raw: Row, line: int) -> tuple[Row, list[Problem]]:
     if not row["prompt"] or len(chosen) != 1 or len(rejected) != 1:
         message = f"the replies part over {len(chosen)} and {len(rejected)} turns"
         message = message if row["prompt"] else "there is no prompt before the two replies"
-        fix = "Give a prompt, and one chosen and one rejected reply to it."
-        return {}, [error("no_pair", message, fix, line, _names(raw)[0])]
+        return {}, [error("no_pair", message, _FIX, line, _names(raw)[0])]
     texts = {plain_text(side[0]["content"]).strip() for side in (chosen, rejected)}
     if len(texts) == 1 and not any(has_call(side[0]) for side in (chosen, rejected)):
         return {}, [error("same_reply", "both replies are the same", "Remove the row.", line, _names(raw)[1])]
-    prompt = row.pop("prompt")
+    # only the two replies are compared: an earlier reply is no part of their probability
+    prompt = [{**turn, "weight": 0} if turn["role"] == "assistant" else turn for turn in row.pop("prompt")]
     built, problems = from_messages({**row, "messages": [*prompt, *chosen]}, line, None)
-    other, _ = from_messages({"messages": rejected}, line, None)
-    reply = other["messages"][0]
-    if reply.get("role") != "assistant":
-        problems = [*problems, error("no_pair", "the rejected reply is not the assistant's", "Mend it.", line)]
-    return {**built, "rejected": reply}, problems
+    other, more = from_messages({"messages": [*prompt, *rejected]}, line, None)
+    roles = {side[0]["role"] for side in (chosen, rejected)}
+    if roles != {"assistant"}:
+        more = [*more, error("no_pair", "a side is not the assistant's reply", _FIX, line, _names(raw)[0])]
+    return {**built, "rejected": other["messages"][-1]}, [*problems, *more, *row_problems(other, line)]
 
 
 def kto_problem(raw: Row, line: int) -> Problem | None:
@@ -85,13 +90,33 @@ def _preference(raw: Row) -> Row:
     chosen, rejected = (_turns(raw[name], "assistant") for name in _names(raw))
     named = raw.get("input")
     given: Row = named if isinstance(named, dict) else {}
-    prompt = _turns(raw.get("prompt", turns_of(given) if given else turns_of(raw)), "user")
+    prompt = _turns(raw.get("prompt", turns_of(given) if given else turns_of(raw)), "user") or _instructed(raw)
     shared = 0
-    while not prompt and shared < min(len(chosen), len(rejected)) - 1 and chosen[shared] == rejected[shared]:
+    while shared < min(len(chosen), len(rejected)) - 1 and chosen[shared] == rejected[shared]:
         shared += 1
+    if shared:  # the sides repeat the conversation, or go on with it
+        repeats = chosen[0]["role"] != "assistant"
+        prompt = [*(prompt if not repeats else _lead(prompt, chosen)), *chosen[:shared]]
+    system = raw.get("system")
+    if isinstance(system, str) and system.strip():
+        prompt = [*_lead([{"role": "system", "content": system}], prompt), *prompt]
     more = {key: value for key, value in raw.items() if key not in _USED}
     more |= {key: value for key, value in given.items() if key != "messages"}
-    return {**more, "prompt": prompt or chosen[:shared], "chosen": chosen[shared:], "rejected": rejected[shared:]}
+    return {**more, "prompt": prompt, "chosen": chosen[shared:], "rejected": rejected[shared:]}
+
+
+def _lead(turns: list[Row], others: list[Row]) -> list[Row]:
+    """The system message of `turns`, unless the others have one."""
+    if any(turn["role"] in LEAD for turn in others):
+        return []
+    return [turn for turn in turns[:1] if turn["role"] in LEAD]
+
+
+def _instructed(raw: Row) -> list[Row]:
+    """The prompt of an Alpaca row: instruction and input in one message."""
+    parts = [raw.get(name) for name in ("instruction", "input")]
+    text = "\n".join(part for part in parts if isinstance(part, str) and part.strip())
+    return _turns(text, "user") if "instruction" in raw and text else []
 
 
 def _turns(value: Any, role: str) -> list[Row]:

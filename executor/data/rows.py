@@ -77,6 +77,11 @@ def both_replies(row: Row) -> list[Row]:
     return [row, rejected_row(row)] if "rejected" in row else [row]
 
 
+def trained_conversations(rows: Iterable[Row], objective: str) -> list[Row]:
+    """What a training of this objective sees of the rows: sft leaves rejected replies out."""
+    return [each for row in rows for each in (both_replies(row) if objective == "dpo" else [row])]
+
+
 def with_system(row: Row, text: str) -> Row:
     """The row under a system message, unless it has its own."""
     if not text or any(turn.get("role") in LEAD for turn in row["messages"]):

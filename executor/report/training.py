@@ -46,7 +46,8 @@ def _rewards(run: RunFiles) -> Paragraph | None:
     margin, _ = _series(run, "eval_reward_margin")
     if not right or not margin:
         return None
-    (step, share), (_, by) = right[-1], margin[-1]
+    best = number(mapping(run.summary.get("metrics")).get("best_step"))
+    (step, share), (_, by) = (next((p for p in line if p[0] == best), line[-1]) for line in (right, margin))
     return Paragraph(
         f"Of the validation pairs the chosen reply had the higher reward in {say.share(share)} after step "
         f"{say.whole(step)}, by {by:.3f} in the mean (reward: beta times the rise of a reply's log-probability)."

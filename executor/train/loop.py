@@ -18,8 +18,8 @@ from executor.train.checkpoint import Progress, load_checkpoint, save_checkpoint
 from executor.train.flat import FlatParameters
 from executor.train.log import Log, peak_memory
 from executor.train.model import trainable
-from executor.train.objective import OBJECTIVES, REFERENCE, Objective
-from executor.train.order import make_order
+from executor.train.objective import OBJECTIVES, Objective
+from executor.train.order import Order, make_order
 from executor.train.step import make_optimizer, prepared, step_that_fits
 from executor.train.watch import TaskMetric, Watch
 from executor.train.world import ALONE, World
@@ -56,7 +56,7 @@ def train(
     rows, replay = len(splits[0]), len(splits[1])
     order = make_order(run.rows("train"), replay, settings)
     flat = prepared(model, settings)
-    items = objective.referred(model, sum(splits, []), settings, run.checkpoints / REFERENCE, world)  # noqa: RUF017 (3)
+    items = refer(model, run, objective, splits, order, settings, report, stop, world)
     trained, held_out = items[: rows + replay], items[rows + replay :]
     optimizer = make_optimizer(flat, settings)
     log = Log(run, spec, world)
@@ -93,6 +93,32 @@ def train(
     check_adapter(model)
     log.close()
     return metrics(progress, model)
+
+
+def refer(
+    model: Any,
+    run: RunFolder,
+    objective: Objective,
+    splits: list[list[Any]],
+    order: Order,
+    settings: TrainSpec,
+    report: Report,
+    stop: Callable[[], bool],
+    world: World,
+) -> list[Any]:
+    """The items of all splits, those that are trained or validated with what the untrained model makes of them."""
+
+    def guard(done: int, total: int, unit: str) -> None:
+        report(done, total, unit)
+        if stop() and world.size == 1:  # several must agree, as they do at the first step
+            raise interrupted(run)
+
+    def needed() -> set[int]:
+        trained = {number for step in range(settings.steps) for number in order.batch(step)}
+        return trained | set(range(len(items) - len(splits[-1]), len(items)))
+
+    items = [item for split in splits for item in split]
+    return objective.referred(model, items, needed, settings, run.reference, guard, world)
 
 
 def advance(

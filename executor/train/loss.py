@@ -80,21 +80,22 @@ def in_parts(
 
     Raises UserError where not even one fits.
     """
+    size = micro
     while True:
         begin()
         try:
-            for start in range(0, len(items), micro):
-                compute(items[start : start + micro])
-            return micro
+            for start in range(0, len(items), size):
+                compute(items[start : start + size])
+            return size
         except (RuntimeError, MemoryError) as error:
             if not out_of_memory(error):
                 raise
-            if micro == 1:
+            if size == 1:
                 raise UserError(
                     "Not even one row fits in memory", device().type,
                     "Lower train.max_length, choose a smaller base model, or train with --method qlora.",
                 ) from error  # fmt: skip
-        micro //= 2
+        size = max(1, min(size, len(items)) // 2)
         if device().type == "cuda":
             torch.cuda.empty_cache()
 

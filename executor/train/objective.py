@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -14,15 +14,27 @@ from torch.nn.functional import logsigmoid
 from executor.data.rows import rejected_row
 from executor.encode import Example, encode_all
 from executor.errors import UserError
-from executor.files import cannot_write
+from executor.files import replacing
 from executor.spec import TrainSpec
 from executor.template import ChatTemplate
+from executor.train.compiled import plainly
 from executor.train.loss import batch_loss, batch_of, in_parts, log_probabilities
 from executor.train.world import ALONE, World
 
-REFERENCE = "reference.safetensors"
 REWARDS = ("reward_accuracy", "reward_chosen", "reward_rejected", "reward_margin")
 """share of pairs whose chosen reply has the higher reward; mean reward of each side; mean difference of the two"""
+
+
+Guard = Callable[[int, int, str], None]
+"""(done, total, unit)"""
+
+
+Needed = Callable[[], Collection[int]]
+"""numbers of the items that a training uses; asked only where that matters"""
+
+
+def unguarded(done: int, total: int, unit: str) -> None:
+    """Nobody looks on."""
 
 
 class Pair(NamedTuple):
@@ -52,9 +64,13 @@ class Objective(Protocol):
         """The rows as this objective's items. Raises UserError where they cannot be trained."""
 
     def referred(
-        self, model: Any, items: Sequence[Any], settings: TrainSpec, file: Path, world: World = ALONE
-    ) -> list[Any]:
-        """The items with what the model at its start makes of them, kept in `file`."""
+        self, model: Any, items: Sequence[Any], needed: Needed, settings: TrainSpec, file: Path,
+        guard: Guard = unguarded, world: World = ALONE,
+    ) -> list[Any]:  # fmt: skip
+        """The items, the `needed` ones with what the model at its start makes of them; that is kept in `file`.
+
+        `guard` is called as the work goes on, and may raise.
+        """
 
     def examples(self, items: Sequence[Any]) -> list[Example]:
         """Every sequence that the model computes for these items."""
@@ -78,8 +94,9 @@ class Sft:
         return encode_all(rows, template, settings.max_length, split, settings.allow)
 
     def referred(
-        self, model: Any, items: Sequence[Any], settings: TrainSpec, file: Path, world: World = ALONE
-    ) -> list[Any]:
+        self, model: Any, items: Sequence[Any], needed: Needed, settings: TrainSpec, file: Path,
+        guard: Guard = unguarded, world: World = ALONE,
+    ) -> list[Any]:  # fmt: skip
         return list(items)
 
     def examples(self, items: Sequence[Any]) -> list[Example]:
@@ -115,14 +132,18 @@ class Dpo:
         return [Pair(chosen, rejected) for chosen, rejected in zip(*sides, strict=True)]
 
     def referred(
-        self, model: Any, items: Sequence[Any], settings: TrainSpec, file: Path, world: World = ALONE
-    ) -> list[Any]:
-        known = load_file(file)["reference"] if world.leads and file.exists() else None
-        known = world.from_first(known)
-        if known is None:
-            known = world.add_up(reference(model, items, settings, world))
+        self, model: Any, items: Sequence[Any], needed: Needed, settings: TrainSpec, file: Path,
+        guard: Guard = unguarded, world: World = ALONE,
+    ) -> list[Any]:  # fmt: skip
+        known = world.from_first(load_file(file)["reference"] if world.leads and file.exists() else None)
+        known = torch.full((len(items), 2), torch.nan, dtype=torch.float64) if known is None else known
+        missing = [number for number in sorted(needed()) if known[number].isnan().any()]
+        if missing:
+            pairs = [items[number] for number in missing]
+            known[missing] = world.add_up(reference(model, pairs, settings, guard, world))
             if world.leads:
-                keep(file, known)
+                with replacing(file) as temporary:
+                    save_file({"reference": known}, temporary)
         return [item._replace(reference=tuple(pair)) for item, pair in zip(items, known.tolist(), strict=True)]
 
     def examples(self, items: Sequence[Any]) -> list[Example]:
@@ -144,26 +165,19 @@ OBJECTIVES: dict[str, Objective] = {"sft": Sft(), "dpo": Dpo()}
 
 
 @torch.no_grad()
-def reference(model: Any, items: Sequence[Pair], settings: TrainSpec, world: World = ALONE) -> torch.Tensor:
+def reference(
+    model: Any, pairs: Sequence[Pair], settings: TrainSpec, guard: Guard = unguarded, world: World = ALONE
+) -> torch.Tensor:
     """(N, 2) log-probabilities of chosen and rejected replies; a process leaves 0 where the pair is another's."""
-    found = torch.zeros(len(items), 2, dtype=torch.float64)
-    mine = world.share(range(len(items)))
+    found = torch.zeros(len(pairs), 2, dtype=torch.float64)
+    mine = world.share(range(len(pairs)))
 
     def compute(numbers: Sequence[int]) -> None:
-        examples = [example for number in numbers for example in items[number][:2]]
+        examples = [example for number in numbers for example in pairs[number][:2]]
         found[list(numbers)] = log_probabilities(model, examples, settings).view(-1, 2).double().cpu()
+        guard(numbers[-1] + 1, len(pairs), "pairs, before the first step")
 
     model.eval()
-    in_parts(mine, settings.micro_batch or settings.batch_size, lambda: None, compute)
+    with plainly():
+        in_parts(mine, settings.micro_batch or settings.batch_size, lambda: None, compute)
     return found
-
-
-def keep(file: Path, found: torch.Tensor) -> None:
-    """Written whole or not at all: a resumed training must start from the same numbers."""
-    hidden = file.with_name(f".{file.name}")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        save_file({"reference": found}, hidden)
-        hidden.replace(file)
-    except OSError as error:
-        raise cannot_write(file, error) from error

@@ -9,6 +9,7 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from executor.data.batch import Batch as Columns
@@ -86,7 +87,8 @@ def make_order(rows: Sequence[dict[str, Any]], replay: int, settings: TrainSpec)
     return Order(len(rows), replay, settings, difficulty(lambda: [columns]).order().tolist())
 
 
-def shuffled(rows: int, epoch: int, seed: int) -> list[int]:
+@lru_cache(maxsize=8)
+def shuffled(rows: int, epoch: int, seed: int) -> Sequence[int]:
     """A permutation that depends on seed and epoch alone."""
     order = list(range(rows))
     random.Random(f"{seed}/{epoch}").shuffle(order)  # noqa: S311 (an order, not a secret)

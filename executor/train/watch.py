@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from executor.files import cannot_write
+from executor.files import replacing
 from executor.spec import TrainSpec
 from executor.train.checkpoint import Progress
 from executor.train.compiled import plainly
@@ -81,12 +81,5 @@ class Watch:
         return self.folder / f"{BEST}-{step}.safetensors"
 
     def _keep(self, flat: FlatParameters, step: int) -> None:
-        hidden = self.folder / f".{BEST}-{step}"
-        try:
-            self.folder.mkdir(exist_ok=True)
-            save_file({"trained": flat.whole.detach()}, hidden)
-            hidden.replace(self._file(step))
-        except OSError as error:
-            raise cannot_write(self._file(step), error) from error
-        finally:
-            hidden.unlink(missing_ok=True)
+        with replacing(self._file(step)) as temporary:
+            save_file({"trained": flat.whole.detach()}, temporary)
