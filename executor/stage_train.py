@@ -105,6 +105,8 @@ def probe(job: Job) -> dict[str, Any]:
     steps = min(PROBED_STEPS, job.spec.train.steps)
     spec = job.spec.model_copy(update={"train": job.spec.train.model_copy(update={"steps": steps, "select": "last"})})
     found = train(to_train(folder, spec), run, spec, job.template, job.report, job.stop, task_metric(job))
+    gc.collect()
+    peak = longest_step(job, folder, spec)
     ends = [line["seconds"] for line in read_jsonl(run.metrics_file) if "loss" in line]
     took = [end - start for start, end in zip([0.0, *ends], ends, strict=False)]
     each = sum(took[1:]) / len(took[1:]) if len(took) > 1 else took[0]
@@ -113,9 +115,20 @@ def probe(job: Job) -> dict[str, Any]:
         "steps": steps,
         "first_seconds": max(0.0, took[0] - each),
         "step_seconds": each,
-        "memory_bytes": found["peak_memory_bytes"],
+        "memory_bytes": max(peak, found["peak_memory_bytes"]),
         "tokens": found["tokens"],
     }
+
+
+def longest_step(job: Job, folder: Path, spec: RunSpec) -> int:
+    """Peak memory in bytes of a step on the longest rows: few steps seldom meet them."""
+    run = Longest(job.run.path / "longest", job.run, spec.train.batch_size)
+    shutil.rmtree(run.path, ignore_errors=True)
+    run.path.mkdir(parents=True)
+    once = spec.model_copy(update={"train": spec.train.model_copy(update={"steps": 1})})
+    found = train(to_train(folder, once), run, once, job.template, lambda *_: None, job.stop)
+    shutil.rmtree(run.path, ignore_errors=True)
+    return int(found["peak_memory_bytes"])
 
 
 @dataclass(frozen=True)
@@ -131,6 +144,21 @@ class Trial(RunFolder):
     @property
     def reference(self) -> Path:
         return self.rows_of.reference
+
+
+@dataclass(frozen=True)
+class Longest(Trial):
+    """A training on the longest rows alone."""
+
+    most: int
+
+    @property
+    def reference(self) -> Path:
+        return self.path / "reference.safetensors"
+
+    def rows(self, split: str) -> list[Any]:
+        rows = self.rows_of.rows(split) if split == "train" else []
+        return sorted(rows, key=lambda row: sum(len(str(turn["content"])) for turn in row["messages"]))[-self.most :]
 
 
 def sweep(job: Job, folder: Path, asked: SweepSpec) -> dict[str, Any]:
