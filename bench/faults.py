@@ -1,4 +1,4 @@
-"""`make bench-faults`: eleven kinds of faults planted in real trainings, and whether `finetune doctor RUN` names them.
+"""`make bench-faults`: twelve kinds of faults planted in real trainings, and whether `finetune doctor RUN` names them.
 
 Every planting is a whole run of the product on the default model with one thing made wrong (spec, rows or model
 folder); only `no gradient` is written into a healthy run's record, since no setting of the product causes it. Healthy
@@ -9,9 +9,7 @@ about a healthy run.
 from __future__ import annotations
 
 import json
-import os
 import random
-import subprocess
 import sys
 import tempfile
 from collections import defaultdict
@@ -23,6 +21,8 @@ from typing import Any
 import yaml
 from banking77 import read
 from faults_models import changed_model, without_gradient
+from kills import answered
+from train_data import chat as conversation
 from train_data import snips
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "support_tickets.csv"
@@ -42,8 +42,7 @@ def intents(count: int, each: int, seed: int = 7) -> list[Row]:
 
 
 def chat(text: str, label: str) -> Row:
-    turns = [("system", SYSTEM), ("user", text), ("assistant", label)]
-    return {"messages": [{"role": role, "content": content} for role, content in turns]}
+    return conversation(SYSTEM, text, label)
 
 
 def weightless(rows: list[Row], share: float) -> list[Row]:
@@ -138,15 +137,6 @@ CASES = [
 ]  # fmt: skip
 
 
-def finetune(home: Path, *words: str) -> dict[str, Any]:
-    """The command's one object, a refusal too."""
-    program = [str(Path(sys.executable).parent / "finetune"), *words, "--json"]
-    environment = {**os.environ, "FINETUNE_HOME": str(home)}
-    done = subprocess.run(program, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False, env=environment)
-    answer: dict[str, Any] = json.loads(done.stdout)
-    return answer
-
-
 def diagnosed(case: Case, home: Path) -> list[str]:
     """The cause classes that the doctor names, best first."""
     data = case.rows if isinstance(case.rows, Path) else home / "rows.jsonl"
@@ -154,18 +144,18 @@ def diagnosed(case: Case, home: Path) -> list[str]:
         data.write_text("".join(json.dumps(row) + "\n" for row in case.rows()), encoding="utf-8")
     base = ("--base-model", str(changed_model(case.model, home))) if case.model else ()
     spec_file = home / "spec.yaml"
-    planned = finetune(home, "plan", str(data), *base, "--no-measure", "--out", str(spec_file))
+    planned = answered(home, "plan", str(data), *base, "--no-measure", "--out", str(spec_file))
     if "error" in planned:
         return [f"(not planned: {planned['error']})"]
     spec = yaml.safe_load(spec_file.read_text(encoding="utf-8"))
     spec["train"] |= {"watched_rows": 0, "select": "eval_loss"} | case.train
     spec["lora"] |= case.lora
     spec_file.write_text(yaml.safe_dump(spec, sort_keys=False), encoding="utf-8")
-    finetune(home, "train", str(spec_file))
+    answered(home, "train", str(spec_file))
     run = max((home / "runs").iterdir())
     if case.after:
         case.after(run)
-    found = finetune(home, "doctor", str(run))
+    found = answered(home, "doctor", str(run))
     return [each["cause_class"] for each in found.get("diagnoses", [])]
 
 

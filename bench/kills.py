@@ -26,11 +26,17 @@ import yaml
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "support_tickets.csv"
 
 
-def finetune(home: Path, *words: str) -> dict[str, Any]:
+def answered(home: Path, *words: str) -> dict[str, Any]:
+    """The command's one object, a refusal too."""
     program = [str(Path(sys.executable).parent / "finetune"), *words, "--json"]
     environment = {**os.environ, "FINETUNE_HOME": str(home)}
     done = subprocess.run(program, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False, env=environment)
     answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
+def finetune(home: Path, *words: str) -> dict[str, Any]:
+    answer = answered(home, *words)
     if "error" in answer:
         raise SystemExit(answer["error"])
     return answer

@@ -83,7 +83,12 @@ def encode_all(
         )  # fmt: skip
         fix += f" To train on them all the same, name {', '.join(refused)} in train.allow."
         raise UserError("; ".join(told), f"{split} rows", fix)
-    return [Example(example.ids[:max_length], example.trained[:max_length]) for example in examples]
+    return [cut(example, max_length) for example in examples]
+
+
+def cut(example: Example, length: int) -> Example:
+    """The first `length` tokens of it."""
+    return Example(example.ids[:length], example.trained[:length])
 
 
 def faults(examples: Sequence[Example], template: ChatTemplate, max_length: int) -> dict[Fault, int]:

@@ -158,7 +158,7 @@ class Longest(Trial):
 
     def rows(self, split: str) -> list[Any]:
         rows = self.rows_of.rows(split) if split == "train" else []
-        return sorted(rows, key=lambda row: sum(len(str(turn["content"])) for turn in row["messages"]))[-self.most :]
+        return sorted(rows, key=lambda row: len(str(row)))[-self.most :]
 
 
 def sweep(job: Job, folder: Path, asked: SweepSpec) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from conftest import Answer, chat_rows
 from executor.__main__ import main
 from executor.files import read_json, read_jsonl
 from executor.run_folder import RunFolder, all_runs
+from executor.stage_train import Longest
 from executor.train.checkpoint import checkpoints
 
 NewRun = Callable[..., RunFolder]
@@ -148,3 +149,17 @@ def test_a_method_can_be_named(finetune: Callable[..., Answer], table: Path, tin
     done = finetune("train", table, "--base-model", tiny_model, "--method", "qlora", "--json")
     assert done.code == 0
     assert RunFolder(Path(done.json["run"])).spec().train.method == "qlora"
+
+
+def test_a_probe_takes_a_step_on_the_longest_rows(
+    new_run: NewRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = new_run(kind="probe")
+    rows = run.rows("train")
+    longest = Longest(tmp_path, run, 3)
+    assert sorted(map(len, map(str, longest.rows("train")))) == sorted(map(len, map(str, rows)))[-3:]
+    assert longest.rows("validation") == longest.rows("replay") == []
+    monkeypatch.setattr("torch.set_num_threads", lambda count: None)
+    monkeypatch.setattr("executor.stage_train.longest_step", lambda *_: 10**15)
+    main(str(run.path))
+    assert (run.summary("probe") or {})["memory_bytes"] == 10**15

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from executor.data.rows import both_replies
-from executor.encode import Example, encode
+from executor.encode import Example, cut, encode
 from executor.spec import TrainSpec
 from executor.template import ChatTemplate
 from executor.train.loss import in_parts, log_probabilities
@@ -26,7 +26,7 @@ def preferred(
 
     The mean, not the sum: a sum prefers whichever reply is shorter. A row longer than max_length loses its end.
     """
-    pairs = [[shortened(encode(each, template), settings.max_length) for each in both_replies(row)] for row in rows]
+    pairs = [[cut(encode(each, template), settings.max_length) for each in both_replies(row)] for row in rows]
     found: list[float] = []
 
     def compute(part: Sequence[list[Example]]) -> None:
@@ -38,7 +38,3 @@ def preferred(
 
     in_parts(pairs, settings.micro_batch or settings.batch_size, found.clear, compute)
     return found
-
-
-def shortened(example: Example, length: int) -> Example:
-    return Example(example.ids[:length], example.trained[:length])

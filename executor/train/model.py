@@ -87,7 +87,8 @@ def add_lora(base: Any, spec: LoraSpec, seed: int, dora: bool = False) -> Any:
             raise
         linear = {name.rpartition(".")[2] for name, module in base.named_modules() if isinstance(module, Linear)}
         fix = f"Name layers of this model, such as {', '.join(sorted(linear)[:7])}, or all-linear."
-        what = f"Target modules {', '.join(map(str, targets))} not found in the base model"
+        named = targets if isinstance(targets, str) else ", ".join(targets)
+        what = f"Target modules {named} not found in the base model"
         raise UserError(what, "lora.target_modules", fix) from error
 
 
