@@ -8,6 +8,7 @@ about a healthy run.
 
 from __future__ import annotations
 
+import argparse
 import json
 import random
 import sys
@@ -160,9 +161,14 @@ def diagnosed(case: Case, home: Path) -> list[str]:
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", help="one kind of fault, such as 'template mismatch'")
+    only = parser.parse_args().only
     named: dict[str, list[bool]] = defaultdict(list)
     alarms = 0
     for case in CASES:
+        if only and case.kind != only:
+            continue
         with tempfile.TemporaryDirectory() as folder:
             found = diagnosed(case, Path(folder))
         right = bool(found) and found[0] in case.classes if case.classes else not found
@@ -177,7 +183,7 @@ def main() -> int:
     first = sum(all(each) for each in named.values())
     print(f"{first} of {len(named)} kinds named first in every planting ({sum(map(sum, named.values()))} of "
           f"{sum(map(len, named.values()))} plantings), {alarms} alarms about healthy runs")  # fmt: skip
-    return 0 if first / len(named) >= LEAST and not alarms else 1
+    return 0 if first >= LEAST * len(named) and not alarms else 1
 
 
 if __name__ == "__main__":

@@ -76,7 +76,7 @@ def endless(run: RunRecord, limits: Limits) -> str | None:
     # a reply that is cut has no end either, nor has one in another model's template: then these are the cause
     if not rows or count / rows < limits["share"] or run.faults.get("too_long", 0) >= count:
         return None
-    if template_foreign(run, {}):
+    if template_foreign(run, {}):  # here and below: what such a template explains is no cause of its own
         return None
     return f"{count} of {rows} replies do not end with an end-of-turn token"
 
@@ -84,7 +84,7 @@ def endless(run: RunRecord, limits: Limits) -> str | None:
 def pad_is_eos(run: RunRecord, limits: Limits) -> str | None:
     pad, rows = _pad_that_ends(run), run.proved("rows")
     share = run.faults.get("endless", 0) / rows if rows else 0.0
-    if not pad or share < limits["share"]:
+    if not pad or share < limits["share"] or template_foreign(run, {}):
         return None
     return f"the padding token is the end token ({pad}) and {share:.0%} of the replies train no end"
 
@@ -114,7 +114,7 @@ def _pad_that_ends(run: RunRecord) -> str | None:
 
 def runs_on(run: RunRecord, limits: Limits) -> str | None:
     longest = max((len(row["expected"]) for row in run.answers), default=0)
-    if len(run.answers) < limits["rows"] or not longest:
+    if len(run.answers) < limits["rows"] or not longest or template_foreign(run, {}):
         return None
     long = sum(len(row["output"]) > limits["longer"] * longest for row in run.answers)
     if long / len(run.answers) < limits["share"]:
