@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup demo test check bench bench-advice bench-data bench-train bench-kills bench-predict bench-qlora bench-faults clean
+.PHONY: setup demo test check bench bench-advice bench-data bench-train bench-kills bench-predict bench-qlora bench-faults bench-eval clean
 
 setup: $(READY)
 
@@ -44,6 +44,9 @@ bench-predict: setup
 
 bench-faults: setup
 	$(BIN)/python bench/faults.py
+
+bench-eval: setup
+	$(BIN)/python bench/eval.py $(OPTIONS)
 
 bench-qlora: setup
 	$(BIN)/python bench/qlora.py $(OPTIONS)
