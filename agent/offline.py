@@ -35,6 +35,12 @@ if TYPE_CHECKING:
     from langchain_core.runnables import Runnable
     from langchain_core.tools import BaseTool
 
+COMPARES = re.compile(
+    r"\b(?:compare|measure|try)\b.{0,60}\b(?:prompt(?:s|ing)?|few-?shot|approach(?:es)?|baselines?|retrieval|rag|systems)\b"
+    r"|\bwithout training\b",
+    re.IGNORECASE | re.DOTALL,
+)
+"""an order to measure the cheap ways on a file, and no more"""
 WORD = re.compile(r"\s*\S+\s*$|\s*\S+")
 
 
@@ -96,6 +102,8 @@ def first_calls(now: Said) -> list[ToolCall]:
         return []
     if now.ordered:
         return [call("plan", data=now.ordered)]
+    if now.path and not is_log(now.path) and COMPARES.search(now.text):
+        return [call("compare", data=now.path)]
     if now.begins:
         return [call("decide", question=now.question), *looking_at(now.path)]
     if answers_questions(now):

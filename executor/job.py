@@ -39,7 +39,7 @@ class Job:
     @cached_property
     def scorer(self) -> Scorer:
         rows = self.run.rows("train") or self.run.rows("test")
-        return make_scorer(self.spec.data, [answer(row) for row in rows])
+        return make_scorer(self.spec.data, [answer(row) for row in rows], self.spec.evaluate)
 
     @cached_property
     def shots(self) -> int:

@@ -85,13 +85,15 @@ def from_hub(run: RunFolder) -> bool:
 
 
 def asked_for(run: RunFolder) -> tuple[str, ...]:
-    """Beginnings of the names of secrets that this run needs: its tracker's, and its Ray cluster's."""
+    """Beginnings of the names of secrets that this run needs: of its tracker, its endpoints, and its Ray cluster."""
     try:
-        tracker = run.spec().tracker
-    except UserError:
-        tracker = None
+        spec = run.spec()
+    except UserError:  # the run process's to report
+        return ()
     ray = load_place(run.path).launcher == "ray"
-    return ((f"{tracker.upper()}_",) if tracker else ()) + (("RAY_AUTH_",) if ray else ())
+    servers = (*spec.evaluate.endpoints, *((spec.evaluate.judge,) if spec.evaluate.judge else ()))
+    keys = tuple(endpoint.key for endpoint in servers)
+    return ((f"{spec.tracker.upper()}_",) if spec.tracker else ()) + keys + (("RAY_AUTH_",) if ray else ())
 
 
 def child_environment(hub: bool, also: tuple[str, ...] = ()) -> dict[str, str]:

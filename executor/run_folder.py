@@ -13,7 +13,7 @@ from typing import Any, Literal
 import psutil
 
 from executor.errors import UserError, nearest
-from executor.files import read_json, read_jsonl, write_json
+from executor.files import append_jsonl, read_json, read_jsonl, sha256_rows, write_json
 from executor.home import runs_folder
 from executor.spec import RunSpec, load_spec, save_spec
 
@@ -71,6 +71,30 @@ class RunFolder:
         """The `messages` rows of a split; an absent split has none."""
         file = self.data / f"{split}.jsonl"
         return read_jsonl(file) if file.exists() else []
+
+    def check_seal(self) -> None:
+        """Raises UserError where rows on disk are not those that were recorded when the run was made."""
+        for split, sealed in read_json(self.path / "data.json")["splits"].items():
+            if sha256_rows(self.rows(split)) != sealed["sha256"]:
+                fix = "A score on changed rows means nothing: start a new run from the data file."
+                raise UserError(f"The {split} rows changed since this run was made", str(self.data), fix)
+
+    def choice(self, system: str) -> Path:
+        """How a system was set up, as the validation rows chose."""
+        return self.path / "choices" / f"{system}.json"
+
+    def notes(self) -> list[dict[str, Any]]:
+        """What people noted about the run: `at` (ISO 8601), `text`."""
+        file = self.path / "notes.jsonl"
+        try:
+            return read_jsonl(file) if file.exists() else []
+        except ValueError:  # a damaged note hides no run
+            return []
+
+    def note(self, text: str) -> None:
+        """Keep what somebody found out."""
+        now = datetime.now().astimezone().isoformat(timespec="seconds")
+        append_jsonl(self.path / "notes.jsonl", {"at": now, "text": text})
 
     def metrics(self) -> list[Any]:
         return read_jsonl(self.metrics_file) if self.metrics_file.exists() else []

@@ -13,21 +13,25 @@ from executor.files import write_text
 
 NAME = r"^[A-Za-z0-9_][\w. -]*(/[A-Za-z0-9_][\w.-]*)?$"
 """names reach paths and commands, and a spec may come from elsewhere: no `..`, no leading dot, no option"""
-Stage = Literal["prepare_model", "probe", "baselines", "decide", "train", "evaluate", "report"]
+Stage = Literal["prepare_model", "probe", "baselines", "decide", "train", "evaluate", "curve", "judge", "report"]
 Method = Literal["lora", "qlora", "dora", "full"]
 Fault = Literal["untrained", "too_long", "endless", "doubled_start"]
 """of a training row: no token of a reply is trained, longer than max_length, no end of a reply, two start tokens"""
 Curriculum = Literal["none", "staged", "continuous"]
 Select = Literal["last", "eval_loss", "task_metric"]
-RunKind = Literal["go", "compare", "train", "evaluate", "probe"]
+RunKind = Literal["go", "compare", "train", "evaluate", "endpoint", "probe"]
 TrackerName = Literal["trackio", "mlflow", "wandb", "tensorboard"]
-System = Literal["zero_shot", "prompt", "few_shot", "fine_tuned"]
+System = Literal["zero_shot", "prompt", "few_shot", "rag", "fine_tuned"]
+MetricName = Literal[
+    "label", "exact", "normalised", "contains", "numeric", "json", "field_f1", "chrf", "rouge_l"
+]  # fmt: skip
 STAGES: dict[str, tuple[Stage, ...]] = {
     "go": ("prepare_model", "baselines", "decide", "train", "evaluate", "report"),
     "compare": ("prepare_model", "baselines", "decide", "report"),
     "train": ("prepare_model", "train", "report"),
     "probe": ("prepare_model", "probe"),
     "evaluate": ("prepare_model", "baselines", "evaluate", "report"),
+    "endpoint": ("prepare_model", "baselines", "judge", "report"),
 }
 
 
@@ -78,7 +82,13 @@ class DataSpec(Part):
     task: str | None = None
     """the task in the user's words"""
     prompt: str | None = None
-    """the user's own system prompt, measured as the system `prompt`"""
+    """the user's own system prompt, the first candidate of the system `prompt`"""
+    documents: str | None = None
+    """a file or folder of texts, absolute, that the system `rag` looks things up in; None: the training rows"""
+    slices: tuple[str, ...] = ()
+    """columns whose values set rows apart: scores are told for each value"""
+    cluster: str | None = None
+    """the column that names a row's source (a customer, a document): rows of one source are not independent"""
     kind: Literal["label", "json", "text"] = "text"
     labels: tuple[str, ...] = ()
     seed: int = 0
@@ -163,20 +173,69 @@ class SweepSpec(Part):
     """optimiser steps of each trial, with a schedule of their own"""
 
 
+class FormSpec(Part):
+    """The form that answers must have, as the user gave it; without it, it is inferred from the training answers."""
+
+    json_schema: dict[str, Any] | None = None
+    """JSON Schema (2020-12) of an answer"""
+    regex: str | None = None
+    """a pattern that the whole answer matches"""
+
+    @model_validator(mode="after")
+    def one(self) -> FormSpec:
+        """One of the two."""
+        if (self.json_schema is None) == (self.regex is None):
+            raise ValueError("give either json_schema or regex")
+        return self
+
+
+class EndpointSpec(Part):
+    """An OpenAI-compatible server that answers the same rows; its key stays in the environment."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][\w.-]*$")
+    """what scores call it"""
+    url: str = Field(pattern=r"^https?://\S+$")
+    """base URL, such as http://127.0.0.1:8080/v1"""
+    model: str
+    key: str = Field(default="OPENAI_API_KEY", pattern=r"^[A-Z][A-Z0-9_]*$")
+    """the environment variable that holds its key"""
+    usd_in: float | None = Field(default=None, ge=0)
+    """USD a million prompt tokens"""
+    usd_out: float | None = Field(default=None, ge=0)
+    """USD a million answer tokens"""
+    price_source: str | None = None
+
+
 class EvaluateSpec(Part):
     systems: tuple[System, ...] = ("zero_shot", "few_shot")
     """baselines, cheapest first"""
+    endpoints: tuple[EndpointSpec, ...] = ()
+    """servers that are measured beside them"""
+    judge: EndpointSpec | None = None
+    """a model whose opinion on tuned and best untuned answers is told beside the verdict"""
+    every_system: bool = True
+    """measure all of them; False: stop where one settles the question"""
+    metric: MetricName | None = None
+    """what a right answer is; None: exact match of labels, equality of JSON, chrF of text"""
+    form: FormSpec | None = None
+    choice_rows: int = Field(default=48, ge=0)
+    """validation rows on which the instruction, the examples and the number of passages are chosen"""
     adapter: str | None = None
     """an adapter (or fully trained model) folder to evaluate instead of this run's own, absolute"""
+    against: str | None = None
+    """another run's adapter (or model) folder that answers the same rows, absolute"""
     target: float | None = Field(default=None, gt=0, le=1)
     """the task accuracy the user needs"""
     shots: int = Field(default=8, ge=1)
     """examples in the few-shot prompt"""
-    batch_size: int = Field(default=64, ge=1)
+    batch_size: int = Field(default=160, ge=1)
+    """rows answered at once; fewer where memory runs out"""
+    break_even: str | None = None
+    """after how many calls a tune pays, at the volume that the user named: list prices with their sources"""
     min_useful_gain: float = Field(default=0.05, ge=0, lt=1)
     prompt_share_of_target: float = Field(default=0.8, gt=0, le=1)
     regression_margin: float = Field(default=0.10, gt=0, lt=1)
-    suites: tuple[str, ...] = ("instruction_format", "general_knowledge", "arithmetic")
+    suites: tuple[str, ...] = ("instruction_format", "general_knowledge", "arithmetic", "refusal", "over_refusal")
     sources: dict[str, str] = {}
     """rule -> source id, shown with each reason"""
 
@@ -184,6 +243,14 @@ class EvaluateSpec(Part):
 class Reason(Part):
     reason: str
     source: str | None = None
+
+
+class Cited(Part):
+    """A source, for whoever reads the report."""
+
+    title: str
+    url: str | None = None
+    read_on: str | None = None
 
 
 class RunSpec(Part):
@@ -201,6 +268,8 @@ class RunSpec(Part):
     """the prediction made before the run, to be reconciled afterwards"""
     reasons: dict[str, Reason] = {}
     """`train.learning_rate` -> why this value"""
+    cited: dict[str, Cited] = {}
+    """the sources that reasons and rules name"""
 
 
 def steps_per_epoch(rows: int, replay: int, batch_size: int) -> int:

@@ -83,8 +83,7 @@ def task_metric(job: Job) -> TaskMetric:
     def measure(model: Any) -> float | None:
         if not rows:
             return None
-        size = job.spec.train.micro_batch or job.spec.train.batch_size  # no more memory than a step needs
-        answers = generate(model, prompts, job.template.end_ids, job.answer_limit, size)
+        answers = generate(model, prompts, job.template.end_ids, job.answer_limit, job.spec.evaluate.batch_size)
         outputs = [job.template.tokenizer.decode(list(each.ids)).strip() for each in answers]
         scores = [job.scorer(out, answer(row))["task_accuracy"] for out, row in zip(outputs, rows, strict=True)]
         return sum(scores) / len(scores)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import Answer
 
 from agent.ask import ask_once, last, render
 from agent.events import Turn
@@ -199,3 +202,10 @@ def test_asking_imports_no_provider_and_no_window() -> None:
     command = [sys.executable, "-c", f"import sys; sys.path[:0] = {path!r}; {code}"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_an_order_to_compare_asks_before_it_measures(finetune: Callable[..., Answer], table: Path) -> None:
+    answer = finetune("ask", f"Compare prompting, few-shot and retrieval on {table}", "--json")
+    assert answer.code == 0
+    assert [(step["tool"], step["ok"]) for step in answer.json["steps"]] == [("compare", False)]
+    assert f"finetune compare {table}" in answer.json["answer"]

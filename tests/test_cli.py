@@ -228,7 +228,6 @@ def test_ctrl_c_asks_the_run_to_stop(
         ["train", "TABLE", "--method", "magic"],
         ["plan", "TABLE", "--method", "magic"],
         ["compare", "TABLE", "--systems", "magic"],
-        ["compare", "TABLE", "--systems", "prompt"],
         ["compare", "TABLE", "--systems", "fine_tuned"],
         ["evaluate", "RUN"],
         ["data", "no-such-command"],

@@ -13,7 +13,10 @@ from conftest import ROOT
 
 HEAVY = {"torch", "transformers", "peft", "trl", "bitsandbytes", "datasets", "accelerate"}
 RUN_PROCESS = (
-    "executor.stage", "executor.job", "executor.train", "executor.evaluate.generate", "executor.evaluate.preference",
+    "executor.stage", "executor.job", "executor.train", "executor.evaluate.ask", "executor.evaluate.endpoint",
+    "executor.evaluate.generate", "executor.evaluate.judge", "executor.evaluate.neutral",
+    "executor.evaluate.preference",
+    "executor.evaluate.shared", "executor.evaluate.systems",
 )  # fmt: skip
 """what is imported by the run process alone"""
 

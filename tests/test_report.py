@@ -183,8 +183,8 @@ def test_a_full_run_has_every_section_in_order(run: Path) -> None:
     text, web = both(run)
     titles = [line[3:] for line in text.splitlines() if line.startswith("## ")]
     assert titles == [
-        "Why", "How every system scored", "Is the difference real?", "What it was trained and tested on",
-        "How training went", "Where it still errs", "What it may have forgotten", "Settings, and why",
+        "What was asked", "Why", "How every system scored", "Is the difference real?", "Where it still errs",
+        "What it may have forgotten", "What it was trained and tested on", "How training went", "Settings, and why",
         "Estimate and measurement", "How to run it again", "Environment",
     ]  # fmt: skip
     assert re.findall(r"<h2>(.*?)</h2>", web) == titles

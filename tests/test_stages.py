@@ -11,7 +11,7 @@ import pytest
 import yaml
 from conftest import KINDS, SYSTEM, Finished, chat_rows
 
-from executor import stages
+from executor import stage_evaluate
 from executor.__main__ import main
 from executor.evaluate.score import make_scorer
 from executor.evaluate.shots import choose, few_shot_messages
@@ -25,8 +25,8 @@ NewRun = Callable[..., RunFolder]
 FILES = (
     "spec.yaml", "env.json", "data.json", "data/train.jsonl", "data/validation.jsonl", "data/test.jsonl",
     "metrics.jsonl", "adapter/adapter_config.json", "adapter/adapter_model.safetensors", "adapter/tokenizer.json",
-    "evaluation/zero_shot.jsonl", "evaluation/few_shot.jsonl", "evaluation/fine_tuned.jsonl", "report.html",
-    "report.md", "status.json", "result.json",
+    "evaluation/zero_shot.jsonl", "evaluation/prompt.jsonl", "evaluation/few_shot.jsonl",
+    "evaluation/fine_tuned.jsonl", "suites/arithmetic.jsonl", "report.html", "report.md", "status.json", "result.json",
 )  # fmt: skip
 GO = {
     "run",
@@ -40,7 +40,7 @@ GO = {
     "report",
     "seconds",
 }
-SYSTEMS = ("zero_shot", "few_shot", "fine_tuned")
+SYSTEMS = ("zero_shot", "prompt", "few_shot", "fine_tuned")
 
 
 def good(share: float, n: int = 200) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def test_the_answer_has_the_keys_of_the_contract(finished: Finished) -> None:
             assert 0 <= score["low"] <= score["value"] <= score["high"] <= 1
             assert score["n"] == len(finished.run.rows("test"))
     assert answer["comparison"]["a"] == "fine_tuned"
-    assert answer["comparison"]["b"] in ("zero_shot", "few_shot")
+    assert answer["comparison"]["b"] in SYSTEMS[:-1]
     assert all(suite["verdict"] in ("kept", "lost", "unclear") for suite in answer["regression"].values())
     assert Path(answer["report"]).is_file()
 
@@ -112,6 +112,9 @@ def test_every_answer_is_on_disk_with_its_prompt(system: str, finished: Finished
     assert [line["expected"] for line in lines] == [row["messages"][-1]["content"] for row in rows]
     for line, row in zip(lines, rows, strict=True):
         assert line.keys() >= {"prompt", "expected", "output", "scores"}
+        if system == "prompt":
+            assert line["prompt"][-1]["content"].startswith(row["messages"][-2]["content"])
+            continue
         assert line["prompt"][-1] == row["messages"][-2], "the question comes last"
         assert line["prompt"][0] == row["messages"][0], "under the system message"
         assert (len(line["prompt"]) > 2) is (system == "few_shot")
@@ -185,7 +188,7 @@ def test_what_prompting_does_not_do_is_trained(new_run: NewRun) -> None:
 def test_a_finished_stage_is_not_done_again(new_run: NewRun, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stopped while the second system answers; afterwards only that one is asked."""
     asked: list[str] = []
-    answer_rows = stages.answer_rows
+    answer_rows = stage_evaluate.answer_rows
 
     def watched(job: Job, model: Any, system: str) -> None:
         asked.append(system)
@@ -193,7 +196,7 @@ def test_a_finished_stage_is_not_done_again(new_run: NewRun, monkeypatch: pytest
             job.stop = lambda: True
         answer_rows(job, model, system)
 
-    monkeypatch.setattr(stages, "answer_rows", watched)
+    monkeypatch.setattr(stage_evaluate, "answer_rows", watched)
     run = new_run("compare")
     assert main(str(run.path)) == 130
     assert (run.status()["state"], run.status()["stage"]) == ("stopped", "baselines")
@@ -305,7 +308,7 @@ def test_json_is_compared_by_its_value() -> None:
     assert score('{"a": 2}', '{"a": 1}')["format_compliance"] == 1.0
     assert score('{"z": 2}', '{"a": 1}')["format_compliance"] == 0.0
     assert score('Sure! {"a": 1}', '{"a": 1}') | {"style_match": 0} == {
-        "task_accuracy": 0.0, "format_compliance": 0.0, "style_match": 0,
+        "task_accuracy": 0.0, "format_compliance": 0.0, "style_match": 0, "field_f1": 0.0,
     }  # fmt: skip
 
 

@@ -9,16 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from executor.evaluate.power import detectable_difference, rows_needed
 from executor.evaluate.regression import change
 from executor.evaluate.statistics import (
     bootstrap_mean,
     compare,
     correlation,
-    detectable_difference,
     interval,
     mcnemar,
     paired_proportions,
-    rows_needed,
     sign_flip,
     wilson,
 )

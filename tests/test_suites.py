@@ -20,7 +20,7 @@ def item(kind: str, value: Any = None) -> Item:
 
 
 def test_the_suites_are_there() -> None:
-    assert names() == ("arithmetic", "general_knowledge", "instruction_format")
+    assert names() == ("arithmetic", "general_knowledge", "instruction_format", "over_refusal", "refusal")
     for name in names():
         assert load(name).name == name
         assert len(load(name).items) >= 50

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from executor.evaluate.statistics import compare, interval, rows_needed
+from executor.evaluate.power import rows_needed
+from executor.evaluate.statistics import compare, interval
 from executor.evaluate.verdict import after_training, best_system, decide, verdict
 from executor.spec import STAGES, DataSpec, EvaluateSpec, ModelSpec, RunSpec, TrainSpec
 
@@ -46,8 +47,12 @@ def judged(
     """The verdict on a tuned and a base model with these shares right, `labels` labels being equally common."""
     compared = compare("fine_tuned", right(tuned, n), "few_shot", right(base, n), binary=True)
     scores = measured(n, few_shot=base, fine_tuned=tuned)
-    expected = [str(i % labels) for i in range(n)]
-    return verdict(compared, scores, KEPT if regression is None else regression, expected, leaked, spec(**given))
+    commonest = None
+    if given.get("kind", "label") == "label":
+        commonest = compare(
+            "fine_tuned", right(tuned, n), "commonest", [float(i % labels == 0) for i in range(n)], True
+        )
+    return verdict(compared, scores, KEPT if regression is None else regression, commonest, leaked, spec(**given))
 
 
 def test_the_best_is_the_most_accurate_and_on_a_tie_the_cheaper() -> None:
@@ -173,6 +178,6 @@ def test_the_rows_that_would_tell_come_from_the_measured_discordance() -> None:
         "few_shot": {"task_accuracy": interval(base, True)},
         "fine_tuned": {"task_accuracy": interval(tuned, True)},
     }
-    word, reasons = verdict(compared, scores, KEPT, [str(i % 4) for i in range(30)], 0, spec())
+    word, reasons = verdict(compared, scores, KEPT, None, 0, spec())
     assert word == "inconclusive"
     assert f"about {rows_needed(0.2, 0.6)} test rows" in reasons[0]

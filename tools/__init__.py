@@ -10,7 +10,8 @@ from tools.data_write import WRITE_TOOLS
 from tools.decide import DECIDE
 from tools.describe import DESCRIBE_TOOLS
 from tools.diagnose import DIAGNOSE
-from tools.jobs import COMPARE, EVALUATE, GO, TRAIN
+from tools.evaluate import EVALUATE
+from tools.jobs import COMPARE, GO, TRAIN
 from tools.look_up import FACTS, LOOK_UP
 from tools.models import RECOMMEND_MODELS
 from tools.plan import PLAN, PROBE

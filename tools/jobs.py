@@ -7,20 +7,23 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from executor.data.prepare import rows_to_test
 from executor.errors import UsageError, UserError
 from executor.files import read_json, read_jsonl, sha256_rows
 from executor.launch import train_along
 from executor.place import Launcher, Place, check_place, follows, launched, load_place, save_place
 from executor.run_folder import RunFolder, create_run, find_run
-from executor.spec import STAGES, Curriculum, Method, RunSpec, System, TrackerName, load_spec
+from executor.spec import STAGES, Curriculum, Method, MetricName, RunKind, RunSpec, System, TrackerName, load_spec
 from tools.base import Args, Result, Tool
-from tools.planned import planned_text
-from tools.planning import Planned, Wish, plan_job, rates_of
+from tools.judging import endpoint_of, form_of
+from tools.planned import planned_text, power_text
+from tools.planning import Measure, Planned, Wish, plan_job, rates_of
 from tools.runs import start
 
-SYSTEMS: tuple[System, ...] = ("zero_shot", "prompt", "few_shot", "fine_tuned")
-COMPARE_OPTIONS = "--test {test} --prompt {prompt} --map {mapping} --base-model {base_model}"
+SYSTEMS: tuple[System, ...] = ("zero_shot", "prompt", "few_shot", "rag", "fine_tuned")
+COMPARE_OPTIONS = (
+    "--test {test} --prompt {prompt} --documents {documents} --map {mapping} --base-model {base_model} "
+    "--metric {metric} --slice {slices} --cluster {cluster} --endpoint {endpoint} --model {model}"
+)
 JOB_OPTIONS = COMPARE_OPTIONS + " --task {task} --budget {budget} --target {target} --processes {processes}"
 TRAIN_RATIOS = (0.8, 0.1, 0.1)
 Choice = Literal["auto"] | Method
@@ -55,15 +58,39 @@ class GoArgs(DataArgs):
     """path of a file with the test rows"""
     prompt: str | None = None
     """path of a file with the user's own system prompt, measured too"""
+    documents: str | None = None
+    """path of a file or folder of texts to look things up in; makes retrieval one of the systems"""
+    metric: MetricName | None = None
+    """what a right answer is; chosen from the training answers if not given"""
+    answer_format: str | None = None
+    """path of a JSON schema that answers must fulfil, or a regular expression that they match as a whole"""
+    slices: tuple[str, ...] = ()
+    """columns whose values set rows apart (source, edge case): scores are told for each value"""
+    cluster: str | None = None
+    """the column that names a row's source: rows of one source are not independent, and stay on one side"""
+    endpoint: str | None = None
+    """base URL of an OpenAI-compatible server whose model answers the same rows; needs model"""
+    model: str | None = None
+    """the endpoint's model"""
     budget: str | None = None
     """time for the training, such as 10m"""
     target: float | None = Field(default=None, gt=0, le=1)
     """the task accuracy that is needed, 0 to 1"""
+    judge: str | None = None
+    """base URL of a server whose model compares tuned and untuned answers (advice only); needs judge_model"""
+    judge_model: str | None = None
+    """the judge's model"""
+    calls_per_month: int | None = Field(default=None, ge=1)
+    """how often the model would be asked: tells after how many calls a tune pays"""
+    drop_overlap: bool = False
+    """leave out training rows that the test asks too, however many they are"""
+    learning_curve: bool = False
+    """train on a quarter and on half of the rows as well, to tell whether more rows would help"""
     processes: int | None = Field(default=None, ge=1)
     """processes that train together, a GPU or some CPU cores each; 1 if not given"""
 
 
-def wish_of(args: GoArgs) -> Wish:
+def wish_of(args: GoArgs, systems: tuple[System, ...] | None = None) -> Wish:
     return Wish(
         data=Path(args.data).expanduser(),
         test=Path(args.test).expanduser() if args.test else None,
@@ -73,6 +100,19 @@ def wish_of(args: GoArgs) -> Wish:
         budget=args.budget,
         target=args.target,
         mapping=args.mapping,
+        documents=Path(args.documents).expanduser() if args.documents else None,
+        systems=systems,
+        drop_overlap=args.drop_overlap,
+        curve=args.learning_curve,
+        calls=args.calls_per_month,
+        measure=Measure(
+            metric=args.metric,
+            form=form_of(args.answer_format) if args.answer_format else None,
+            slices=args.slices,
+            cluster=args.cluster,
+            endpoints=(endpoint_of(args.endpoint, args.model),) if args.endpoint or args.model else (),
+            judge=endpoint_of(args.judge, args.judge_model) if args.judge or args.judge_model else None,
+        ),
     )
 
 
@@ -108,23 +148,20 @@ def launch(run: RunFolder, spec: RunSpec, summary: str, place: Place | None = No
 
 
 class CompareArgs(GoArgs):
-    systems: tuple[System, ...] = ("zero_shot", "few_shot")
-    """what to measure; with fine_tuned it is the whole job"""
+    systems: tuple[System, ...] | None = None
+    """what to measure; with fine_tuned it is the whole job. None named: cheapest first, until one settles it"""
 
 
 def run_compare(args: CompareArgs) -> JobResult:
     """The systems on the same sealed rows; `fine_tuned` among them makes it the whole job."""
-    asked = tuple(s for s in SYSTEMS if s in args.systems)
-    if "prompt" in asked and not args.prompt:
-        raise UsageError("The system prompt needs your prompt", "--systems", "Name its file with --prompt.")
+    asked = tuple(s for s in SYSTEMS if args.systems is None or s in args.systems)
+    kind: RunKind = "go" if args.systems and "fine_tuned" in asked else "compare"
     baselines = tuple(s for s in asked if s != "fine_tuned")
     if not baselines:
-        raise UsageError("Nothing to compare with", "--systems", "Name zero_shot, few_shot or prompt too.")
-    planned = plan_job("go" if "fine_tuned" in asked else "compare", wish_of(args))
-    evaluate = planned.spec.evaluate.model_copy(update={"systems": baselines})
-    planned = Planned(planned.prepared, planned.spec.model_copy(update={"evaluate": evaluate}))
-    words = f"Measuring {', '.join(asked)} on {len(planned.prepared.test)} sealed test rows."
-    return launch(planned.create(), planned.spec, words, placed(planned.spec, args.processes))
+        raise UsageError("Nothing to compare with", "--systems", "Name zero_shot, prompt, few_shot or rag too.")
+    planned = plan_job(kind, wish_of(args, baselines if args.systems else None))
+    words = f"Measuring {', '.join(asked if args.systems else baselines)} on the same sealed test rows.\n\n"
+    return launch(planned.create(), planned.spec, words + power_text(planned), placed(planned.spec, args.processes))
 
 
 def named(choice: Choice) -> Method | None:
@@ -223,37 +260,6 @@ def from_spec(path: Path) -> RunFolder:
     return Planned(planned.prepared, spec).create()
 
 
-class EvaluateArgs(Args):
-    run: str
-    """the run whose adapter is evaluated"""
-    data: str
-    """path of the file with the test rows"""
-    target: float | None = Field(default=None, gt=0, le=1)
-
-
-def run_evaluate(args: EvaluateArgs) -> JobResult:
-    """Base and tuned on the rows of a file, under the system message that the run was trained with."""
-    trained = find_run(args.run)
-    spec = trained.spec()
-    tuned = trained.model if spec.train.method == "full" else trained.adapter
-    if not tuned.is_dir():
-        fix = f"Finish the training: `finetune train --resume {trained.name}`."
-        raise UserError(f"{trained.name} has no adapter", str(trained.path), fix)
-    train_rows = trained.rows("train")
-    rows = rows_to_test(Path(args.data).expanduser(), train_rows, spec.data.mapping)
-    target = args.target if args.target is not None else spec.evaluate.target
-    evaluate = spec.evaluate.model_copy(update={"adapter": str(tuned), "target": target})
-    data = spec.data.model_copy(update={"test": str(Path(args.data).absolute())})
-    spec = spec.model_copy(
-        update={"kind": "evaluate", "stages": STAGES["evaluate"], "evaluate": evaluate, "data": data, "estimate": None}
-    )
-    record = read_json(trained.path / "data.json")
-    splits = {"train": train_rows, "test": rows}
-    record["splits"] = {name: {"rows": len(part), "sha256": sha256_rows(part)} for name, part in splits.items()}
-    run = create_run(spec, splits, record)
-    return launch(run, spec, f"Evaluating {trained.name} on {len(rows)} rows of {Path(args.data).name}.")
-
-
 GO = Tool(
     name="go",
     description=(
@@ -276,10 +282,4 @@ COMPARE = Tool(
     description="Measure prompting and few-shot on the same sealed rows, without training. Starts a run.",
     args=CompareArgs, result=JobResult, run=run_compare, asks_first=True,
     command=f"finetune compare {{data}} --systems {{systems}} {COMPARE_OPTIONS}",
-)  # fmt: skip
-EVALUATE = Tool(
-    name="evaluate",
-    description="Measure a trained run against its base model on the rows of a file. Starts a run, returns at once.",
-    args=EvaluateArgs, result=JobResult, run=run_evaluate, asks_first=True,
-    command="finetune evaluate {run} --data {data} --target {target}",
 )  # fmt: skip

@@ -6,7 +6,11 @@ from pathlib import Path
 
 from executor.data import store
 from executor.errors import UserError
+from executor.evaluate.metrics import METRICS, metric_name
+from executor.evaluate.power import DISCORDANT, detectable_difference, rows_needed
+from executor.run_folder import all_runs
 from executor.spec import RunSpec
+from executor.text import printable
 from tools.planning import Planned
 
 
@@ -35,12 +39,44 @@ def planned_text(planned: Planned) -> str:
             f"{duration(seconds['high'])}) and {memory['expected'] / 2**30:.1f} GiB on {spec.estimate['device']} "
             f"({basis}); it costs nothing but this machine's time."
         )
+    if spec.kind == "go":
+        lines.append(power_text(planned))
+    lines += noted(planned)
     if sealed := sealed_as_test(data.source["sha256"]):
         lines.append(
             f"**These rows are the sealed test part of version {sealed}.** A model that is trained on them cannot be "
             "measured with them; its verdict there will be `do_not_ship`."
         )
     return "\n\n".join(lines)
+
+
+def noted(planned: Planned) -> list[str]:
+    """What was noted on runs of the same file or the same rows, newest first."""
+    spec, found = planned.spec, []
+    for run in all_runs():
+        notes = run.notes()
+        if not notes:
+            continue
+        try:
+            data = run.spec().data
+        except UserError:
+            continue
+        if data.version == spec.data.version or data.path == spec.data.path:
+            found += [f"Noted on run `{run.name}`: {printable(note['text'])}" for note in notes]
+    return found[:5]
+
+
+def power_text(planned: Planned) -> str:
+    """What this test set can show, before anything is spent; nothing for scores that can be partly right."""
+    spec, rows = planned.spec, len(planned.prepared.test)
+    if not METRICS[metric_name(spec.evaluate.metric, spec.data)].binary or not rows:
+        return ""
+    smallest, useful = detectable_difference(rows), spec.evaluate.min_useful_gain
+    text = (
+        f"With {rows} test rows a difference of {smallest:.0%} or more shows (4 times of 5, where two systems differ "
+        f"on {DISCORDANT:.0%} of the rows); one of {useful:.0%} takes {rows_needed(useful)} rows."
+    )
+    return text if smallest > useful else text.split(";")[0] + "."
 
 
 def measured_here(spec: RunSpec) -> bool:

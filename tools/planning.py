@@ -7,26 +7,34 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from executor.data.documents import read_passages
 from executor.data.prepare import Prepared, prepare
-from executor.data.rows import trained_conversations
+from executor.data.rows import answer, trained_conversations
 from executor.encode import encode, proof
 from executor.errors import UsageError, UserError
+from executor.evaluate.metrics import choose as choose_metric
 from executor.extras import need
+from executor.files import sha256_rows
 from executor.hardware import hardware
 from executor.model_cache import prepared_folder
 from executor.run_folder import RunFolder, create_run
 from executor.spec import (
     STAGES,
+    Cited,
     Curriculum,
     DataSpec,
+    EndpointSpec,
     EvaluateSpec,
+    FormSpec,
     LoraSpec,
     Method,
+    MetricName,
     ModelSpec,
     Reason,
     RunKind,
     RunSpec,
     Select,
+    Stage,
     SweepSpec,
     System,
     TrackerName,
@@ -34,15 +42,29 @@ from executor.spec import (
     steps_per_epoch,
 )
 from executor.template import ChatTemplate
-from knowledge.load import fact, number
+from knowledge.load import fact, number, sources
 from tools.base_model import resolve_model
+from tools.break_even import told
 from tools.prediction import method_that_fits, predict, what_fits
+from tools.situation import Situation
 
 PROVED = 1000
 """training rows whose mask a plan looks at"""
 LEAST_TRIAL = 10
 """optimiser steps of a trial in a sweep at least"""
 UNITS = {"s": 1, "m": 60, "h": 3600}
+
+
+@dataclass(frozen=True)
+class Measure:
+    """How answers are to be judged, where the user says so."""
+
+    metric: MetricName | None = None
+    form: FormSpec | None = None
+    slices: tuple[str, ...] = ()
+    cluster: str | None = None
+    endpoints: tuple[EndpointSpec, ...] = ()
+    judge: EndpointSpec | None = None
 
 
 @dataclass(frozen=True)
@@ -63,16 +85,34 @@ class Wish:
     rates: tuple[float, ...] = ()
     """learning rates to try, at least two, or none"""
     tracker: TrackerName | None = None
+    documents: Path | None = None
+    """texts that the system rag looks things up in"""
+    systems: tuple[System, ...] | None = None
+    """None: all that fit, cheapest first, until the question is settled"""
+    measure: Measure = Measure()
+    drop_overlap: bool = False
+    """leave training rows out that the test asks, however many they are"""
+    calls: int | None = None
+    """a month"""
+    curve: bool = False
+    """train on parts of the data too: would more of it help?"""
 
 
 @dataclass(frozen=True)
 class Planned:
     prepared: Prepared
     spec: RunSpec
+    passages: tuple[dict[str, Any], ...] = ()
+    """of the documents"""
 
     def create(self) -> RunFolder:
-        splits = {"train": self.prepared.train, "validation": self.prepared.validation, "test": self.prepared.test}
-        return create_run(self.spec, splits, self.prepared.record())
+        """The run folder, with the rows and passages sealed by their hash."""
+        parts = {"train": self.prepared.train, "validation": self.prepared.validation, "test": self.prepared.test}
+        record = self.prepared.record()
+        if self.passages:
+            parts["documents"] = list(self.passages)
+            record["splits"]["documents"] = {"rows": len(self.passages), "sha256": sha256_rows(self.passages)}
+        return create_run(self.spec, parts, record)
 
 
 def plan_job(kind: RunKind, wish: Wish, ratios: tuple[float, float, float] = (0.7, 0.1, 0.2)) -> Planned:
@@ -82,7 +122,11 @@ def plan_job(kind: RunKind, wish: Wish, ratios: tuple[float, float, float] = (0.
     limit = seconds_of(wish.budget) if wish.budget else None
     prompt = read_prompt(wish.prompt) if wish.prompt else None
     model = resolve_model(wish.base_model)
-    data = prepare(wish.data, test=wish.test, task=wish.task, mapping=wish.mapping, seed=wish.seed, ratios=ratios)
+    passages = tuple(read_passages(wish.documents)) if wish.documents else ()
+    data = prepare(
+        wish.data, test=wish.test, task=wish.task, mapping=wish.mapping, seed=wish.seed, ratios=ratios,
+        columns=wish.measure.slices, group_by=wish.measure.cluster, drop_overlap=wish.drop_overlap,
+    )  # fmt: skip
     lora, train, reasons = training(kind, model, data, limit, wish.method)
     train = train.model_copy(update={"curriculum": wish.curriculum})
     predicted = predict(model, data, lora, train)
@@ -93,10 +137,10 @@ def plan_job(kind: RunKind, wish: Wish, ratios: tuple[float, float, float] = (0.
         gib = predicted["memory_bytes"]["expected"] / 2**30
         fix = what_fits(model, data, lora, train)
         raise UserError(f"{model.name} needs about {gib:.1f} GiB to train", predicted["device"], fix)
-    systems: tuple[System, ...] = ("zero_shot", "prompt", "few_shot") if prompt else ("zero_shot", "few_shot")
+    evaluate = evaluation(kind, wish, data, reasons)
     spec = RunSpec(
         kind=kind,
-        stages=STAGES[kind],
+        stages=with_curve(STAGES[kind]) if wish.curve and kind == "go" else STAGES[kind],
         model=model,
         data=DataSpec(
             path=str(wish.data.absolute()),
@@ -105,6 +149,9 @@ def plan_job(kind: RunKind, wish: Wish, ratios: tuple[float, float, float] = (0.
             mapping=wish.mapping,
             task=wish.task,
             prompt=prompt,
+            documents=str(wish.documents.absolute()) if wish.documents else None,
+            slices=wish.measure.slices,
+            cluster=wish.measure.cluster,
             kind=data.task.kind,
             labels=data.task.labels,
             seed=wish.seed,
@@ -113,11 +160,24 @@ def plan_job(kind: RunKind, wish: Wish, ratios: tuple[float, float, float] = (0.
         train=train,
         sweep=sweep(wish.rates, train),
         tracker=wish.tracker,
-        evaluate=evaluation(systems, wish.target, data),
+        evaluate=evaluate,
         estimate=predicted,
         reasons=reasons,
+        cited=cited({each.source for each in reasons.values()} | set(evaluate.sources.values())),
     )
-    return Planned(data, spec)
+    return Planned(data, spec, passages)
+
+
+def with_curve(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+    """The learning curve is measured last, before the report."""
+    return (*stages[:-1], "curve", stages[-1])
+
+
+def cited(ids: set[str | None]) -> dict[str, Cited]:
+    """Title and address of each of these sources."""
+    known = sources()
+    found = {key: known[key].reference() for key in sorted(filter(None, ids)) if key in known}
+    return {key: Cited(title=str(row["title"]), url=row["url"], read_on=row["read_on"]) for key, row in found.items()}
 
 
 def sweep(rates: tuple[float, ...], train: TrainSpec) -> SweepSpec | None:
@@ -140,13 +200,25 @@ def rates_of(words: str) -> tuple[float, ...]:
     return rates
 
 
-def evaluation(systems: tuple[System, ...], target: float | None, data: Prepared) -> EvaluateSpec:
+def evaluation(kind: RunKind, wish: Wish, data: Prepared, reasons: dict[str, Reason]) -> EvaluateSpec:
+    """How the answers are judged, by which systems they are given, and where the thresholds come from."""
     rules = ("min_useful_gain", "prompt_share_of_target", "regression_margin")
     sources = {rule: fact("gates", rule).source[0] for rule in rules}
+    metric, why = choose_metric(data.task.kind, [answer(row) for row in data.train])
+    said = "You named it." if wish.measure.metric else f"{why[0].upper()}{why[1:]}."
+    reasons["evaluate.metric"] = Reason(reason=said, source="this-run")
+    cheap: tuple[System, ...] = ("zero_shot", "prompt", "few_shot")
+    looked_up = wish.documents is not None or kind == "compare"
     return EvaluateSpec(
-        systems=systems,
-        target=target,
+        systems=wish.systems or (*cheap, *(("rag",) if looked_up else ())),
+        every_system=wish.systems is not None,
+        endpoints=wish.measure.endpoints,
+        judge=wish.measure.judge,
+        metric=wish.measure.metric or metric,
+        form=wish.measure.form,
+        target=wish.target,
         shots=min(16, max(8, len(data.task.labels))),
+        break_even=told(Situation(calls_per_month=wish.calls, examples=len(data.train))) if wish.calls else None,
         min_useful_gain=number("gates", "min_useful_gain"),
         prompt_share_of_target=number("gates", "prompt_share_of_target"),
         regression_margin=number("gates", "regression_margin"),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from executor.encode import marked
-from executor.errors import FinetuneError, Interrupted, ServiceError, UserError
+from executor.errors import FinetuneError, Interrupted, ServiceError, UsageError, UserError
 from executor.files import read_json
 from executor.launch import follow, launch, stop
 from executor.place import launched
@@ -18,17 +18,26 @@ NOT_GOOD = ("do_not_ship", "inconclusive")
 
 
 class RunsArgs(Args):
-    action: Literal["list", "show", "stop"] = "list"
-    """list every run, show one, or stop one (it saves first)"""
+    action: Literal["list", "show", "stop", "diff", "note"] = "list"
+    """list every run, show one, stop one (it saves first), compare two, or note what was found out"""
     run: str | None = None
     """name, unique beginning of the name, or path; for show and stop, the newest run if not given"""
+    other: str | None = None
+    """diff: the run that is set beside it"""
+    text: str | None = None
+    """note: what worked and what did not; it is shown when the same data is planned again"""
 
 
 class RunsResult(Result):
     runs: list[dict[str, Any]] | None = None
     run: dict[str, Any] | None = None
+    diff: dict[str, Any] | None = None
 
     def text(self) -> str:
+        if self.diff is not None:
+            from tools.run_diff import difference_text
+
+            return difference_text(self.diff)
         if self.run is not None:
             return show_text(self.run)
         if not self.runs:
@@ -40,9 +49,19 @@ class RunsResult(Result):
 def run_runs(args: RunsArgs) -> RunsResult:
     if args.action == "list":
         return RunsResult(runs=[brief(run) for run in all_runs()])
+    if args.action == "diff":
+        if not args.run or not args.other:
+            raise UsageError("Two runs are compared", "finetune runs diff A B", "Name both.")
+        from tools.run_diff import difference  # numpy: only where it is needed
+
+        return RunsResult(diff=difference(find_run(args.run), find_run(args.other)))
     run = chosen(args.run)
     if args.action == "stop":
         stop(run)
+    if args.action == "note":
+        if not (args.text or "").strip():
+            raise UsageError("The note is empty", "finetune runs note RUN TEXT", "Write what you found out.")
+        run.note((args.text or "").strip())
     return RunsResult(run=progress(str(run.path)))
 
 
@@ -65,6 +84,7 @@ def brief(run: RunFolder) -> dict[str, Any]:
         "state": status["state"],
         "stage": status["stage"],
         "verdict": result.get("verdict"),
+        "notes": run.notes(),
         "task_accuracy": tuned.get("value"),
     }
 
@@ -87,6 +107,7 @@ def progress(run: str) -> dict[str, Any]:
         "eval_loss": [line["eval_loss"] for line in evaluations],
         "seconds": steps[-1]["seconds"] if steps else None,
         "result": folder.result(),
+        "notes": folder.notes(),
     }
 
 
@@ -98,6 +119,7 @@ def show_text(run: dict[str, Any]) -> str:
         lines.append(f"Step {run['steps'][-1]}, training loss {run['loss'][-1]:.3f} (measured).")
     if run["result"]:
         lines.append(result_text(run["result"]))
+    lines += [f"Noted {note['at'][:10]}: {note['text']}" for note in run["notes"]]
     return "\n\n".join(lines)
 
 
@@ -168,7 +190,10 @@ def exit_code(result: dict[str, Any]) -> int:
 
 RUNS = Tool(
     name="runs",
-    description="List the runs of this workspace, show one with its result, or stop one.",
+    description=(
+        "List the runs of this workspace, show one with its result, stop one, set two beside each other (what was "
+        "changed, what it gave), or note what was found out about one."
+    ),
     args=RunsArgs,
     result=RunsResult,
     run=run_runs,

@@ -2,95 +2,92 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from executor.evaluate.style import StyleProfile, profile, style_match
-from executor.spec import DataSpec
+import numpy as np
 
-METRICS = ("task_accuracy", "format_compliance", "style_match")
-METHODS = {
-    "label": "exact match of the label (the answers are a closed set)",
-    "json": "equality of the parsed JSON (every answer is JSON)",
-    "text": "chrF, character n-gram F-score from 0 to 1 (the answers are free text)",
-}
+from executor.evaluate.form import Form, form_of
+from executor.evaluate.metrics import METRICS, Metric, macro_f1, metric_name
+from executor.evaluate.statistics import RESAMPLES, Clusters, interval, numbers, repeated
+from executor.evaluate.style import StyleProfile, profile, style_match
+from executor.spec import DataSpec, EvaluateSpec
+
+SCORES = ("task_accuracy", "format_compliance", "style_match")
 
 
 @dataclass(frozen=True)
 class Scorer:
     """How rows of one task are scored, learned from the training answers alone."""
 
-    kind: str
-    labels: frozenset[str]
-    required: frozenset[str]
-    """JSON: keys that every training answer has"""
-    allowed: frozenset[str]
-    """JSON: keys that any training answer has"""
-    longest: int
+    metric: Metric
+    form: Form
     style: StyleProfile
 
     @property
     def binary(self) -> bool:
         """Whether task accuracy is right or wrong, so that Wilson and McNemar apply."""
-        return self.kind != "text"
+        return self.metric.binary
+
+    @property
+    def beside(self) -> dict[str, Metric]:
+        """The measures of a row that are shown with the first."""
+        return {name: METRICS[name] for name in self.metric.beside}
+
+    @property
+    def by_row(self) -> dict[str, bool]:
+        """The scores of each row -> whether they are right or wrong."""
+        first = {"task_accuracy": self.binary, "format_compliance": True, "style_match": False}
+        return first | {name: metric.binary for name, metric in self.beside.items()}
 
     def __call__(self, output: str, expected: str) -> dict[str, float]:
-        """Each metric in 0..1."""
+        """Each score of a row, in 0..1."""
         output, expected = output.strip(), expected.strip()
         return {
-            "task_accuracy": ACCURACY[self.kind](output, expected),
-            "format_compliance": float(self.well_formed(output)),
+            "task_accuracy": self.metric.score(output, expected),
+            "format_compliance": float(self.form.holds(output)),
             "style_match": style_match(output, expected, self.style),
+            **{name: each.score(output, expected) for name, each in self.beside.items()},
         }
 
-    def well_formed(self, output: str) -> bool:
-        """Label: one of the labels. JSON: an object with their keys. Text: not empty, not runaway."""
-        if self.kind == "label":
-            return output in self.labels
-        if self.kind == "json":
-            value = parse_json(output)
-            return isinstance(value, dict) and self.required <= value.keys() <= self.allowed
-        return 0 < len(output) <= 2 * self.longest
+    def scores(self, lines: Sequence[dict[str, Any]], clusters: Clusters = None) -> dict[str, Any]:
+        """The contract's scores of a system from its lines: `value, low, high, n` of each measure."""
+        found = {
+            name: interval([line["scores"][name] for line in lines], binary, clusters)
+            for name, binary in self.by_row.items()
+            if all(name in line["scores"] for line in lines)
+        }
+        if self.metric.labels:
+            found["macro_f1"] = macro_f1_interval(
+                [line["expected"] for line in lines], [line["output"] for line in lines], clusters
+            )
+        return found
 
 
-def make_scorer(data: DataSpec, answers: Sequence[str]) -> Scorer:
+def make_scorer(data: DataSpec, answers: Sequence[str], settings: EvaluateSpec | None = None) -> Scorer:
     """`answers` are the training answers, at least one."""
-    parsed = [parse_json(a) for a in answers] if data.kind == "json" else []
-    keys = [frozenset(value) for value in parsed if isinstance(value, dict)]
-    required, allowed = frozenset.intersection(*keys) if keys else frozenset(), frozenset().union(*keys)
-    longest = max(len(a) for a in answers)
-    return Scorer(data.kind, frozenset(data.labels), required, allowed, longest, profile(list(answers)))
+    settings = settings or EvaluateSpec()
+    metric = METRICS[metric_name(settings.metric, data)]
+    return Scorer(metric, form_of(settings.form, data, answers), profile(list(answers)))
 
 
-def exact(output: str, expected: str) -> float:
-    return float(output == expected)
-
-
-def same_json(output: str, expected: str) -> float:
-    value = parse_json(output)
-    return float(value is not None and canonical(value) == canonical(parse_json(expected)))
-
-
-def canonical(value: Any) -> str:
-    """JSON text with sorted keys: unlike Python, it tells 1 from true."""
-    return json.dumps(value, sort_keys=True)
-
-
-def chrf(output: str, expected: str) -> float:
-    """chrF2 (Popović 2015), from sacrebleu: the reference implementation."""
-    from sacrebleu import sentence_chrf
-
-    return float(sentence_chrf(output, [expected]).score) / 100
-
-
-ACCURACY: dict[str, Callable[[str, str], float]] = {"label": exact, "json": same_json, "text": chrf}
-
-
-def parse_json(text: str) -> Any | None:
-    """The JSON value, or None where it is not JSON (or is null)."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        return None
+def macro_f1_interval(expected: Sequence[str], outputs: Sequence[str], clusters: Clusters = None) -> dict[str, Any]:
+    """Macro-F1 and its percentile bootstrap, by rows or by clusters, fixed seed."""
+    n, value = len(expected), macro_f1(expected, outputs)
+    labels = {label: place for place, label in enumerate(dict.fromkeys(expected))}
+    wanted = np.asarray([labels[each] for each in expected])
+    said = np.asarray([labels.get(each, len(labels)) for each in outputs])
+    groups = numbers(clusters or ()) if repeated(clusters) else np.arange(n)
+    random, values = np.random.default_rng(0), []
+    for _ in range(RESAMPLES // 4):
+        drawn = np.bincount(random.integers(0, groups.max() + 1, groups.max() + 1), minlength=groups.max() + 1)[groups]
+        counts = [np.bincount(which, weights=drawn, minlength=len(labels) + 1)[:-1] for which in (wanted, said)]
+        right = np.bincount(wanted, weights=drawn * (wanted == said), minlength=len(labels) + 1)[:-1]
+        present = counts[0] > 0
+        both = (counts[0] + counts[1])[present]
+        values.append(float((2 * right[present] / both).mean()))
+    if min(values) == max(values):
+        return interval([value] * n, binary=False)
+    low, high = np.quantile(values, [0.025, 0.975])
+    return {"value": value, "low": min(float(low), value), "high": max(float(high), value), "n": n}

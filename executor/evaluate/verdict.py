@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from executor.evaluate.statistics import DISCORDANT, detectable_difference, rows_needed
-from executor.spec import RunSpec
+from executor.evaluate.metrics import METRICS, metric_name
+from executor.evaluate.power import DISCORDANT, detectable_difference, rows_needed
+from executor.spec import MetricName, RunSpec
 
-APPROACH = {"zero_shot": "prompt", "prompt": "prompt", "few_shot": "few_shot", "fine_tuned": "fine_tune"}
-WORDS = {"zero_shot": "The prompt alone", "prompt": "Your prompt", "few_shot": "Few-shot examples"}
+APPROACH = {"few_shot": "few_shot", "rag": "rag", "fine_tuned": "fine_tune"}
+"""any other system, a named endpoint among them, is a prompt"""
+WORDS = {
+    "zero_shot": "The prompt alone",
+    "prompt": "A better prompt",
+    "few_shot": "Few-shot examples",
+    "rag": "Retrieval",
+}
 SMALL_MODEL = 1_000_000_000
 """parameters; below it a failed prompt says nothing about prompting in general"""
+ADEQUATE = 0.10
+"""a test that would show a difference of so much is large enough to say that there is none"""
 Scores = dict[str, dict[str, dict[str, Any]]]
 
 
@@ -27,10 +35,12 @@ def decide(scores: Scores, spec: RunSpec) -> dict[str, Any]:
     best = best_system(scores)
     score = scores[best]["task_accuracy"]
     left = 1 - score["value"]
-    measured = f"{WORDS[best]} {got(score, spec)} on {score['n']} sealed test rows with {spec.model.name}."
+    by = f"{WORDS[best]} {got(score, spec)}" if best in WORDS else f"The model {best} {got(score, spec)}"
+    using = f" with {spec.model.name}" if best in WORDS else ", prompted"
+    measured = f"{by} on {score['n']} sealed test rows{using}."
     because = [reason(measured, spec, "measured")]
     # At most what is left can differ in the tuned model's favour. The formula is for right-or-wrong answers.
-    smallest = detectable_difference(score["n"], min(DISCORDANT, left)) if spec.data.kind != "text" else 0.0
+    smallest = detectable_difference(score["n"], min(DISCORDANT, left)) if binary(spec) else 0.0
     settled = None
     if settings.target and score["value"] >= settings.target:
         settled = f"That meets the target of {settings.target:.0%}: nothing is left for training to win."
@@ -48,8 +58,8 @@ def decide(scores: Scores, spec: RunSpec) -> dict[str, Any]:
     if settled:
         because.append(reason(settled, spec, rule))
         more = "Add test rows, or run again without --target, to train anyway." if rule != "min_useful_gain" else ""
-        return decision(spec, APPROACH[best], 0.8, because, [n for n in (more,) if n]) | {"tune": False}
-    if spec.data.kind == "text":
+        return decision(spec, APPROACH.get(best, "prompt"), 0.8, because, [n for n in (more,) if n]) | {"tune": False}
+    if not binary(spec):
         gap, rule = "Answers still differ from the expected ones: a LoRA is worth measuring.", "measured"
     else:
         gap = f"{left:.0%} is left to win and this test can show {smallest:.0%}: a LoRA is worth measuring."
@@ -60,6 +70,8 @@ def decide(scores: Scores, spec: RunSpec) -> dict[str, Any]:
 
 def decision(spec: RunSpec, approach: str, confidence: float, because: list[Any], steps: list[str]) -> dict[str, Any]:
     """The contract's shape. A small base model lowers the confidence and names the measurement that would raise it."""
+    if spec.evaluate.break_even and not any(each["text"] == spec.evaluate.break_even for each in because):
+        because = [*because, {"text": spec.evaluate.break_even, "source": "house-judgement"}]
     missing = [] if spec.evaluate.target else ["What accuracy do you need? Give it with --target."]
     size = spec.model.parameters
     if size is not None and size < SMALL_MODEL:
@@ -74,7 +86,7 @@ def after_training(
 ) -> dict[str, Any]:
     """The decision once the tuned model was measured too."""
     others = {system: score for system, score in scores.items() if system != "fine_tuned"}
-    approach = "fine_tune" if verdict == "ship" else APPROACH[best_system(others)]
+    approach = "fine_tune" if verdict == "ship" else APPROACH.get(best_system(others), "prompt")
     confidence = {"ship": 0.9, "do_not_ship": 0.8, "inconclusive": 0.5}[verdict]
     because = [*before["because"], *(reason(text, spec, "measured") for text in reasons)]
     steps = {
@@ -93,16 +105,20 @@ def verdict(
     comparison: dict[str, Any],
     scores: Scores,
     regression: dict[str, dict[str, Any]],
-    expected: Sequence[str],
+    commonest: dict[str, Any] | None,
     leaked: int,
     spec: RunSpec,
 ) -> tuple[str, list[str]]:
-    """`ship`, `do_not_ship` or `inconclusive`, with the reasons, the deciding one first."""
+    """`ship`, `do_not_ship` or `inconclusive`, with the reasons, the deciding one first.
+
+    `commonest`: the comparison with always answering the commonest label; None where answers are no labels.
+    """
     settings = spec.evaluate
-    tuned = scores["fine_tuned"]["task_accuracy"]
+    name = comparison["a"]
+    who = "The tuned model" if name == "fine_tuned" else f"The model {name}"
+    tuned = scores[name]["task_accuracy"]
     gain = f"{signed(comparison['difference'])} points ({signed(comparison['low'])} to {signed(comparison['high'])})"
     against = f"against {comparison['b']} on {comparison['n']} rows"
-    common = max(Counter(expected).values()) / len(expected)
     stops = []
     if leaked:
         stops.append(f"{leaked} test rows were also trained on: the score is not to be trusted.")
@@ -113,23 +129,35 @@ def verdict(
     ]
     if comparison["high"] < settings.min_useful_gain:
         stops.append(f"The gain is {gain} {against}: below the useful {settings.min_useful_gain:.0%} even at best.")
-    if spec.data.kind == "label" and tuned["high"] < min(1.0, common + settings.min_useful_gain):
-        stops.append(
-            f"The tuned model ({percent(tuned)}) is no better than always answering the commonest label ({common:.0%})."
-        )
+    plain = no_better(who, tuned, commonest, settings.min_useful_gain)
+    if plain and adequate(comparison["n"]):
+        stops.append(plain)
     if stops:
         return "do_not_ship", stops
     fits = settings.target is None or tuned["value"] >= settings.target
     unclear = [name for name, s in regression.items() if s["verdict"] == "unclear"]
     warning = [f"Unclear on this few items: {', '.join(unclear)}."] if unclear else []
-    if comparison["low"] > 0 and fits:
-        return "ship", [f"The tuned model gains {gain} {against}; p = {comparison['p_value']:.2g}.", *warning]
-    reasons = []
+    if comparison["low"] > 0 and fits and not plain:
+        return "ship", [f"{who} gains {gain} {against}; p = {comparison['p_value']:.2g}.", *warning]
+    reasons = [plain] if plain else []
     if not fits:
-        reasons.append(f"The tuned model gets {percent(tuned)}; the target is {settings.target:.0%}.")
+        reasons.append(f"{who} gets {percent(tuned)}; the target is {settings.target:.0%}.")
     if comparison["low"] <= 0:
         reasons.append(f"The gain of {gain} {against} may be chance{more_rows(comparison, settings.min_useful_gain)}.")
     return "inconclusive", [*reasons, *warning]
+
+
+def no_better(who: str, tuned: dict[str, Any], commonest: dict[str, Any] | None, useful: float) -> str:
+    """That the model is not shown to be better than one fixed answer; empty where it is."""
+    if commonest is None or (commonest["low"] > 0 and commonest["high"] >= useful):
+        return ""
+    share = tuned["value"] - commonest["difference"]
+    return f"{who} ({percent(tuned)}) is no better than always answering the commonest label ({share:.0%})."
+
+
+def adequate(rows: int) -> bool:
+    """Whether so many rows would show a difference of ADEQUATE."""
+    return detectable_difference(rows) <= ADEQUATE
 
 
 def more_rows(comparison: dict[str, Any], useful: float) -> str:
@@ -142,7 +170,16 @@ def more_rows(comparison: dict[str, Any], useful: float) -> str:
 
 
 def got(score: dict[str, Any], spec: RunSpec) -> str:
-    return f"got {percent(score)} right" if spec.data.kind != "text" else f"scores {percent(score)} chrF"
+    return f"got {percent(score)} right" if binary(spec) else f"scores {percent(score)} {name_of(spec)}"
+
+
+def name_of(spec: RunSpec) -> MetricName:
+    return metric_name(spec.evaluate.metric, spec.data)
+
+
+def binary(spec: RunSpec) -> bool:
+    """Whether a row is right or wrong."""
+    return METRICS[name_of(spec)].binary
 
 
 def percent(score: dict[str, Any]) -> str:

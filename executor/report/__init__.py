@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from executor.files import write_text
-from executor.report import markdown, page, record, results, training
+from executor.report import examples, markdown, page, record, results, systems, training
 from executor.report.document import Report
 from executor.report.folder import RunFiles, read_run
 
@@ -28,15 +28,24 @@ def write_report(folder: Path) -> tuple[Path, Path]:
 def build(run: RunFiles) -> Report:
     """The content of the report, before it has a form."""
     sections = (
+        systems.asked(run),
         results.why(run),
         results.scores(run),
         results.comparison(run),
+        examples.side_by_side(run),
+        examples.confusion(run),
+        results.errors(run),
+        systems.slices(run),
+        results.regressions(run),
+        examples.forgotten(run),
+        systems.costs(run),
+        systems.curve(run),
+        systems.set_up(run),
         record.data(run),
         training.loss(run),
-        results.errors(run),
-        results.regressions(run),
         record.settings(run),
         record.estimate(run),
+        systems.sources(run),
         record.again(run),
         record.environment(run),
         record.broken(run),

@@ -13,6 +13,8 @@ from executor.report.escape import to_html
 
 ROW = 46
 MOST_POINTS = 400
+LABEL = 26
+"""characters of a label in a matrix"""
 PLOT = 92.0
 """percent of the width that curves take; the rest is for the numbers beside them"""
 
@@ -80,6 +82,25 @@ def differences(rows: Sequence[Difference], says: str) -> str:
         parts.append(_line(at(row.low), middle, at(row.high), middle, f"interval {row.tone}"))
         parts.append(f'<circle class="dot {row.tone}" cx="{at(row.value):.2f}%" cy="{middle}" r="5"/>')
     return _svg(parts, height + 22, says)
+
+
+def matrix(rows: Sequence[str], columns: Sequence[str], counts: Sequence[Sequence[int]], says: str) -> str:
+    """A table of counts, darker where a row's share is larger; columns carry the numbers of the rows."""
+    left, height = 38.0, 30
+    width = (100 - left) / len(columns)
+    numbered = [str(rows.index(name) + 1) if name in rows else "other" for name in columns]
+    parts = [_text(left + (at + 0.5) * width, 14, text, "middle") for at, text in enumerate(numbered)]
+    for place, name in enumerate(rows):
+        top, total = 22 + place * height, max(1, sum(counts[place]))
+        parts.append(_text(0, top + 19, f"{place + 1}  {name[:LABEL]}", "start", "label"))
+        for at, count in enumerate(counts[place]):
+            kind = "cell right" if columns[at] == name else "cell"
+            where = f'x="{left + at * width + 0.2:.2f}%" y="{top + 1}" width="{width - 0.4:.2f}%" height="{height - 2}"'
+            parts.append(f'<rect class="track" {where} rx="2"/>')
+            if count:
+                parts.append(f'<rect class="{kind}" {where} rx="2" fill-opacity="{0.15 + 0.85 * count / total:.2f}"/>')
+                parts.append(_text(left + (at + 0.5) * width, top + 19, str(count), "middle", "value"))
+    return _svg(parts, 26 + height * len(rows), says)
 
 
 def curve(raw: Sequence[Point], smooth: Sequence[Point], checks: Sequence[Point], says: str) -> str:

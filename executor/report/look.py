@@ -36,6 +36,7 @@ svg .label.accent{font-weight:700}
 .track{fill:var(--track)}.bar{fill:var(--bar)}.bar.accent{fill:var(--accent)}
 svg .key{font-size:12px;font-weight:600}svg .key.train{fill:var(--accent)}svg .key.evaluation{fill:var(--bad)}
 .grid{stroke:var(--line)}.zero{stroke:var(--soft);stroke-dasharray:3 3}
+.cell{fill:var(--bad)}.cell.right{fill:var(--accent)}
 .whisker{stroke:var(--whisker);stroke-width:1.5}
 .interval{stroke:var(--soft);stroke-width:4;stroke-linecap:round}.dot{fill:var(--soft);stroke:var(--paper);stroke-width:1.5}
 .interval.good{stroke:var(--good)}.interval.bad{stroke:var(--bad)}.interval.unsure{stroke:var(--unsure)}

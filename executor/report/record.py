@@ -9,7 +9,7 @@ from executor.report import figures as say
 from executor.report.document import Block, Commands, Origin, Paragraph, Section, Table
 from executor.report.folder import RunFiles, flat, mapping, mappings, number
 
-NOT_SETTINGS = ("data", "estimate", "kind", "reasons", "stages")
+NOT_SETTINGS = ("cited", "data", "estimate", "kind", "reasons", "stages")
 LINEAGE = ("step", "rows_in", "rows_out")
 
 

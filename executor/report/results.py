@@ -8,7 +8,8 @@ from typing import Any
 from executor.report import draw
 from executor.report import figures as say
 from executor.report.document import Answer, Block, Bullets, Figure, Origin, Paragraph, Section, Table, Tone
-from executor.report.folder import RunFiles, in_order, mapping, number, texts
+from executor.report.family import family
+from executor.report.folder import RunFiles, in_order, mapping, mappings, number, texts
 
 METRICS = ("task_accuracy", "format_compliance", "style_match")
 VERDICTS: dict[str, tuple[str, Tone]] = {
@@ -153,6 +154,8 @@ def comparison(run: RunFiles) -> Section | None:
         blocks.append(Figure(drawn, Table(head, (row,), (0, 1), title=f"{title}, {metric}")))
     origin = Origin("computed", "summary.json, from the scores of both systems")
     blocks.append(Paragraph(_in_words(compared, low, high), origin))
+    if table := family(mappings(run.summary.get("comparisons"))):
+        blocks.append(table)
     return Section("Is the difference real?", tuple(blocks))
 
 

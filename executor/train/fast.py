@@ -28,7 +28,7 @@ def quicken(model: Any) -> FlatParameters:
 
     The model is to be trained through them: parameters become views, gradients are added to in place.
     """
-    if _has_plain_attention(model.config):
+    if has_plain_attention(model.config):
         model.set_attn_implementation(attention.NAME)
     for module in model.modules():
         if hasattr(module, "head_dim") and hasattr(module, "q_proj"):
@@ -54,7 +54,7 @@ def quicken(model: Any) -> FlatParameters:
     return flat
 
 
-def _has_plain_attention(config: Any) -> bool:
+def has_plain_attention(config: Any) -> bool:
     """Whether every layer computes softmax(q k^T * scale) v over all that came before.
 
     transformers chooses `sdpa` only where that formula holds (no soft cap, no sinks); windows hide what is far away.
@@ -67,7 +67,7 @@ def _has_plain_attention(config: Any) -> bool:
 
 def _plain(module: Any, names: tuple[str, ...]) -> list[Any]:
     found = [getattr(module, name, None) for name in names]
-    return [each for each in found if isinstance(each, LoraLinear) and _is_plain(each)]
+    return [each for each in found if isinstance(each, LoraLinear) and is_plain(each)]
 
 
 def _replace(module: Any, make: Any, like: Tensor | None) -> None:
@@ -128,7 +128,7 @@ def _attention_forward(module: Any, original: Any) -> Any:
     return forward
 
 
-def _is_plain(module: LoraLinear) -> bool:
+def is_plain(module: LoraLinear) -> bool:
     """One adapter on an ordinary linear layer, without dropout, DoRA, bias or merging."""
     names = module.active_adapters
     if len(names) != 1 or module.merged or module.lora_variant or type(module.base_layer) is not nn.Linear:

@@ -1,0 +1,251 @@
+"""The commands that start a run: they validate, call one tool, follow the run and print what it found."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from agent import cli_data
+from agent.output import emit, emit_result
+from tools.base import Interrupted, UsageError, UserError
+
+METHODS = ("auto", "lora", "qlora", "dora", "full")
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Approve what would ask first.")]
+Sweep = Annotated[str | None, typer.Option(help="Learning rates to try first, such as lr=1e-4,2e-4,5e-4.")]
+CurriculumOption = Annotated[str, typer.Option("--curriculum", help="Easy rows first: staged or continuous.")]
+Processes = Annotated[int | None, typer.Option(help="Processes that train together, a GPU or CPU cores each.")]
+Track = Annotated[str | None, typer.Option(help="trackio, mlflow, wandb or tensorboard: metrics go there too.")]
+TestRows = Annotated[str | None, typer.Option("--test", help="A file with the test rows.")]
+PromptFile = Annotated[str | None, typer.Option("--prompt", help="A file with your own system prompt, measured too.")]
+Documents = Annotated[str | None, typer.Option(help="A file or folder of texts to look things up in: measures rag.")]
+Map = Annotated[list[str] | None, typer.Option("--map", help="ROLE=COLUMN, for tables")]
+Target = Annotated[float | None, typer.Option(help="The accuracy you need, 0 to 1.")]
+MetricOption = Annotated[str | None, typer.Option("--metric", help="What is right: exact, numeric, json, chrf ...")]
+FormOption = Annotated[str | None, typer.Option("--format", help="A JSON schema file, or a pattern of answers.")]
+SliceOption = Annotated[list[str] | None, typer.Option("--slice", help="A column: scores are told for each value.")]
+Cluster = Annotated[str | None, typer.Option(help="The column that names a row's source, such as a customer.")]
+EndpointOption = Annotated[str | None, typer.Option("--endpoint", help="Base URL of an OpenAI-compatible server.")]
+EndpointModel = Annotated[str | None, typer.Option("--model", help="The endpoint's model.")]
+Calls = Annotated[int | None, typer.Option("--calls-per-month", help="Tells after how many calls a tune pays.")]
+DropOverlap = Annotated[bool, typer.Option("--drop-overlap", help="Leave out rows that the test asks too.")]
+Curve = Annotated[bool, typer.Option("--learning-curve", help="Would more rows help? Trains on parts too.")]
+BaseModel = Annotated[str | None, typer.Option("--base-model", help="Catalogue name, folder or hub id.")]
+
+
+def call(name: str, **args: Any) -> Any:
+    """The result of a tool; invalid arguments are wrong usage."""
+    from tools import TOOLS
+
+    tool = next(tool for tool in TOOLS if tool.name == name)
+    return tool.call(**args)
+
+
+def may_send(endpoint: str | None, yes: bool) -> None:
+    """Rows go to a server elsewhere, and money is spent, only where the user says so. Raises UserError where not."""
+    from tools.judging import host_elsewhere
+
+    host = host_elsewhere(endpoint)
+    if not host or yes:
+        return
+    if not sys.stdin.isatty():
+        what = f"This sends the test rows to {host}, which may charge for it"
+        raise UserError(what, "--endpoint", "Add --yes to agree.")
+    if not typer.confirm(f"Send the test rows to {host}? What it charges is yours to pay.", err=True):
+        raise Interrupted("Not sent", host, "Nothing was started.")
+
+
+def finish_job(started: Any, as_json: bool, good: str = "") -> None:
+    """Follow a launched run to its end and print the result."""
+    from agent.follow import follow, note
+    from tools.runs import exit_code, result_text
+
+    if not as_json:
+        note(started.summary)
+    result = follow(started.run, Path(started.run).name)
+    emit(result, as_json, lambda: result_text(result))
+    raise typer.Exit(0 if good == "always" else exit_code(result))
+
+
+def demo(json: Json = False) -> None:
+    """The whole job on the bundled example with the embedded model."""
+    from tools.example import example_table
+
+    started = call("go", data=str(example_table()), mapping={"user": "message", "assistant": "queue"})
+    finish_job(started, json, good="always")
+
+
+def go(
+    data: Annotated[str, typer.Argument(help="The file with the examples.")],
+    test: TestRows = None,
+    prompt: PromptFile = None,
+    documents: Documents = None,
+    task: Annotated[str | None, typer.Option(help="The task in your words.")] = None,
+    map: Map = None,  # noqa: A002
+    base_model: BaseModel = None,
+    budget: Annotated[str | None, typer.Option(help="Time for the training, such as 10m.")] = None,
+    target: Target = None,
+    metric: MetricOption = None,
+    form: FormOption = None,
+    slice: SliceOption = None,  # noqa: A002
+    cluster: Cluster = None,
+    endpoint: EndpointOption = None,
+    model: EndpointModel = None,
+    calls_per_month: Calls = None,
+    drop_overlap: DropOverlap = False,
+    learning_curve: Curve = False,
+    judge: Annotated[str | None, typer.Option(help="Base URL of a model that compares answers: advice only.")] = None,
+    judge_model: Annotated[str | None, typer.Option("--judge-model", help="The judge's model.")] = None,
+    processes: Processes = None,
+    yes: Yes = False,
+    json: Json = False,
+) -> None:
+    """The whole job: check, split, baselines, decision, training, evaluation, report."""
+    may_send(endpoint, yes)
+    may_send(judge, yes)
+    judged = judging(metric, form, slice, cluster, endpoint, model)
+    judged |= {"judge": judge, "judge_model": judge_model}
+    more: dict[str, Any] = {"test": test, "prompt": prompt, "documents": documents, "task": task}
+    more |= {
+        "base_model": base_model,
+        "budget": budget,
+        "target": target,
+        "processes": processes,
+        "mapping": cli_data.mapping(map) or None,
+    }
+    finish_job(call("go", data=data, **more, **judged), json)
+
+
+def compare(
+    data: Annotated[str, typer.Argument(help="The file with the examples.")],
+    systems: Annotated[str | None, typer.Option(help="zero_shot, prompt, few_shot, rag, fine_tuned")] = None,
+    test: TestRows = None,
+    prompt: PromptFile = None,
+    documents: Documents = None,
+    map: Map = None,  # noqa: A002
+    base_model: BaseModel = None,
+    target: Target = None,
+    metric: MetricOption = None,
+    form: FormOption = None,
+    slice: SliceOption = None,  # noqa: A002
+    cluster: Cluster = None,
+    endpoint: EndpointOption = None,
+    model: EndpointModel = None,
+    calls_per_month: Calls = None,
+    drop_overlap: DropOverlap = False,
+    yes: Yes = False,
+    json: Json = False,
+) -> None:
+    """The same sealed test rows through each approach, cheapest first, until the question is settled."""
+    names = tuple(name.strip() for name in systems.split(",") if name.strip()) if systems else None
+    may_send(endpoint, yes)
+    judged = judging(metric, form, slice, cluster, endpoint, model)
+    more = {"test": test, "prompt": prompt, "documents": documents, "base_model": base_model, "target": target}
+    more |= {"calls_per_month": calls_per_month, "drop_overlap": drop_overlap}
+    columns = cli_data.mapping(map) or None
+    finish_job(call("compare", data=data, systems=names, mapping=columns, **more, **judged), json)
+
+
+def judging(
+    metric: str | None,
+    form: str | None,
+    slices: list[str] | None,
+    cluster: str | None,
+    endpoint: str | None,
+    model: str | None,
+) -> dict[str, Any]:
+    """The options that say how answers are judged, as a tool takes them."""
+    named = {"metric": metric, "answer_format": form, "cluster": cluster, "endpoint": endpoint, "model": model}
+    return named | {"slices": tuple(slices or ())}
+
+
+def plan(
+    data: str,
+    base_model: BaseModel = None,
+    method: Annotated[str, typer.Option(help="auto, lora, qlora, dora or full")] = "auto",
+    out: Annotated[Path | None, typer.Option(help="Where to write the spec.")] = None,
+    sweep: Sweep = None,
+    curriculum: CurriculumOption = "none",
+    track: Track = None,
+    measure: Annotated[bool, typer.Option(help="Measure a few steps here, where no run told yet.")] = True,
+    yes: Annotated[bool, typer.Option("--yes", help="Replace an existing file.")] = False,
+    json: Json = False,
+) -> None:
+    """Every training parameter with its reason; memory and time before spending."""
+    known_method(method)
+    more = {
+        "data": data,
+        "base_model": base_model,
+        "method": method,
+        "sweep": sweep,
+        "curriculum": curriculum,
+        "track": track,
+    }
+    written = str(out) if out else None
+    made = call("plan", **more, out=written, overwrite=yes)
+    if measure and made.measurable and not made.measured and measured_steps(more):
+        made = call("plan", **more, out=written, overwrite=True)
+    raise typer.Exit(emit_result(made, json))
+
+
+def measured_steps(planned: dict[str, Any]) -> bool:
+    """Run a probe of this plan; where it fails the plan stays an estimate, and why is said. Whether it was measured."""
+    from agent.follow import follow, note
+
+    started = call("probe", **planned)
+    note("Measuring a few training steps on this machine (--no-measure leaves it out) ...")
+    try:
+        follow(started.run, Path(started.run).name)
+    except UserError as error:
+        note(f"Not measured: {error.line()}")
+        return False
+    return True
+
+
+def train(
+    data: Annotated[str | None, typer.Argument(help="A data file, or a spec.yaml.")] = None,
+    resume: Annotated[str | None, typer.Option(help="Go on with this run.")] = None,
+    base_model: BaseModel = None,
+    method: Annotated[str, typer.Option(help="auto, lora, qlora, dora or full")] = "auto",
+    sweep: Sweep = None,
+    curriculum: CurriculumOption = "none",
+    track: Track = None,
+    processes: Processes = None,
+    launcher: Annotated[str | None, typer.Option(help="Who starts them: local or ray.")] = None,
+    detach: Annotated[bool, typer.Option(help="Return once the run has started.")] = False,
+    json: Json = False,
+) -> None:
+    """Train in a process of its own; waits for the end unless --detach."""
+    known_method(method)
+    more = {"sweep": sweep, "curriculum": curriculum, "track": track, "processes": processes, "launcher": launcher}
+    started = call("train", data=data, resume=resume, base_model=base_model, method=method, **more)
+    if detach:
+        value = {"run": started.run, "status": started.status, "metrics": None}
+        emit(value, json, started.text)
+        raise typer.Exit(0)
+    finish_job(started, json)
+
+
+def known_method(method: str) -> None:
+    if method not in METHODS:
+        raise UsageError(f'Unknown method "{method}"', "--method", f"Choose one of {', '.join(METHODS)}.")
+
+
+def evaluate(
+    data: Annotated[str, typer.Option(help="The file with the test rows.")],
+    run: Annotated[str | None, typer.Argument(help="The tuned run; or name an endpoint instead.")] = None,
+    endpoint: EndpointOption = None,
+    model: EndpointModel = None,
+    against: Annotated[str | None, typer.Option(help="base, or a run; its own baselines if not given.")] = None,
+    base_model: BaseModel = None,
+    target: Target = None,
+    yes: Yes = False,
+    json: Json = False,
+) -> None:
+    """A tuned run, or a model on a server, against its base or another run on the same rows."""
+    may_send(endpoint, yes)
+    more = {"endpoint": endpoint, "model": model, "against": against, "base_model": base_model, "target": target}
+    finish_job(call("evaluate", run=run, data=data, **more), json)

@@ -1,0 +1,144 @@
+"""A tuned run, or a model on a server, measured on the rows of a file against what it is to replace."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from executor.data.prepare import alone, rows_to_test
+from executor.data.rows import answer
+from executor.errors import UsageError, UserError
+from executor.evaluate.metrics import choose as choose_metric
+from executor.files import read_json, sha256_rows, write_json
+from executor.run_folder import RunFolder, create_run, find_run
+from executor.spec import STAGES, DataSpec, EvaluateSpec, RunSpec, TrainSpec
+from knowledge.load import number
+from tools.base import Args, Tool
+from tools.base_model import resolve_model
+from tools.jobs import JobResult, launch
+from tools.judging import endpoint_of
+
+BASE = "base"
+
+
+class EvaluateArgs(Args):
+    run: str | None = None
+    """the run whose adapter is evaluated; or an endpoint with its model instead"""
+    data: str
+    """path of the file with the test rows"""
+    endpoint: str | None = None
+    """base URL of an OpenAI-compatible server"""
+    model: str | None = None
+    """the endpoint's model"""
+    against: str | None = None
+    """what it is held against: base, or a tuned run; a run's own baselines if not given"""
+    base_model: str | None = None
+    """against base: which one; the embedded model if not given"""
+    target: float | None = Field(default=None, gt=0, le=1)
+    """the task accuracy that is needed, 0 to 1"""
+
+
+def run_evaluate(args: EvaluateArgs) -> JobResult:
+    if (args.run is None) == (args.endpoint is None):
+        fix = "finetune evaluate RUN --data FILE, or --endpoint URL --model NAME --data FILE."
+        raise UsageError("Name a run or an endpoint, one of them", "finetune evaluate", fix)
+    if args.run is None:
+        return of_endpoint(args) if args.against in (None, BASE) else of_endpoint_against(args, find_run(args.against))
+    return of_run(args, find_run(args.run))
+
+
+def of_run(args: EvaluateArgs, trained: RunFolder) -> JobResult:
+    """Base and tuned on the rows of a file, under the system message that the run was trained with."""
+    other = tuned_folder(find_run(args.against)) if args.against not in (None, BASE) else None
+    spec = trained.spec()
+    changes: dict[str, Any] = {"adapter": str(tuned_folder(trained)), "against": str(other) if other else None}
+    if args.target is not None:
+        changes["target"] = args.target
+    if args.against == BASE:
+        changes["systems"] = ("zero_shot",)
+    run, rows = run_on(args, trained, spec.model_copy(update={"kind": "evaluate"}), changes)
+    beside = f" against {Path(other).parent.name}" if other else ""
+    words = f"Evaluating {trained.name}{beside} on {rows} rows of {Path(args.data).name}."
+    return launch(run, run.spec(), words)
+
+
+def of_endpoint_against(args: EvaluateArgs, trained: RunFolder) -> JobResult:
+    """A model on a server against a tuned run, under the run's system message."""
+    endpoint = endpoint_of(args.endpoint, args.model)
+    changes: dict[str, Any] = {
+        "adapter": str(tuned_folder(trained)), "systems": ("fine_tuned",), "endpoints": (endpoint,), "suites": (),
+        "target": args.target,
+    }  # fmt: skip
+    run, rows = run_on(args, trained, trained.spec().model_copy(update={"kind": "endpoint"}), changes)
+    words = f"Evaluating {endpoint.name} against {trained.name} on {rows} rows of {Path(args.data).name}."
+    return launch(run, run.spec(), words)
+
+
+def of_endpoint(args: EvaluateArgs) -> JobResult:
+    """A model on a server against a base model here, on a file of test rows alone."""
+    endpoint, path = endpoint_of(args.endpoint, args.model), Path(args.data).expanduser()
+    rows, task, source = alone(path)
+    metric, _ = choose_metric(task.kind, [answer(row) for row in rows])
+    sealed = sha256_rows(rows)
+    spec = RunSpec(
+        kind="endpoint",
+        stages=STAGES["endpoint"],
+        model=resolve_model(args.base_model),
+        data=DataSpec(
+            path=str(path.absolute()), test=str(path.absolute()), version=sealed, kind=task.kind, labels=task.labels
+        ),
+        train=TrainSpec(steps=1),
+        evaluate=EvaluateSpec(
+            systems=("zero_shot",), endpoints=(endpoint,), metric=metric, suites=(), target=args.target,
+            min_useful_gain=number("gates", "min_useful_gain"),
+        ),
+    )  # fmt: skip
+    record = {"version": sealed, "splits": {"test": {"rows": len(rows), "sha256": sealed}}, "source": source}
+    run = create_run(spec, {"test": rows}, {**record, "task": task.model_dump(mode="json"), "lineage": []})
+    return launch(
+        run, spec, f"Evaluating {endpoint.name} against {spec.model.name} on {len(rows)} rows of {path.name}."
+    )
+
+
+def tuned_folder(run: RunFolder) -> Path:
+    """What the run's training left. Raises UserError where it is not finished."""
+    tuned = run.model if run.spec().train.method == "full" else run.adapter
+    if not tuned.is_dir():
+        fix = f"Finish the training: `finetune train --resume {run.name}`."
+        raise UserError(f"{run.name} has no adapter", str(run.path), fix)
+    return tuned
+
+
+def run_on(args: EvaluateArgs, trained: RunFolder, spec: RunSpec, changes: dict[str, Any]) -> tuple[RunFolder, int]:
+    """A new run on the rows of the file with the trained run's rows beside them; and how many rows it tests."""
+    train_rows = trained.rows("train")
+    columns = (*spec.data.slices, *((spec.data.cluster,) if spec.data.cluster else ()))
+    rows = rows_to_test(Path(args.data).expanduser(), train_rows, spec.data.mapping, columns)
+    evaluate = spec.evaluate.model_copy(update=changes)
+    data = spec.data.model_copy(update={"test": str(Path(args.data).absolute())})
+    spec = spec.model_copy(update={"stages": STAGES[spec.kind], "evaluate": evaluate, "data": data, "estimate": None})
+    record = read_json(trained.path / "data.json")
+    parts = {"train": train_rows, "validation": trained.rows("validation"), "documents": trained.rows("documents")}
+    parts = {name: part for name, part in parts.items() if part} | {"test": rows}
+    record["splits"] = {name: {"rows": len(part), "sha256": sha256_rows(part)} for name, part in parts.items()}
+    run = create_run(spec, parts, record)
+    for system in spec.evaluate.systems:  # set up as it was then
+        if trained.choice(system).exists():
+            write_json(run.choice(system), read_json(trained.choice(system)))
+    return run, len(rows)
+
+
+EVALUATE = Tool(
+    name="evaluate",
+    description=(
+        "Measure a trained run against its base model or another run, or a model on a server against either, on the "
+        "rows of a file. Starts a run, returns at once."
+    ),
+    args=EvaluateArgs, result=JobResult, run=run_evaluate, asks_first=True,
+    command=(
+        "finetune evaluate {run} --data {data} --endpoint {endpoint} --model {model} --against {against} "
+        "--target {target}"
+    ),
+)  # fmt: skip
