@@ -20,6 +20,15 @@ NAMES = {
     "format_compliance": "format compliance",
     "preference_accuracy": "chosen over rejected",
     "style_match": "style match",
+    "macro_f1": "macro-F1",
+    "field_f1": "F1 of the fields",
+    "rouge_l": "ROUGE-L",
+    "chrf": "chrF",
+    "json": "equal JSON",
+    "exact": "exact match",
+    "normalised": "match but for case and punctuation",
+    "contains": "holds the answer",
+    "commonest": "the commonest label",
 }
 
 

@@ -102,8 +102,11 @@ def why(run: RunFiles) -> Section | None:
         ("Still unknown:", decision.get("missing")),
         ("Next:", decision.get("next")),
     )
+    said: set[str] = set()
     for lead, value in lists:
-        if found := texts(value):
+        found = [text for text in texts(value) if text.split(" [")[0] not in said]
+        said |= set(found)
+        if found:
             blocks.append(Bullets(tuple(found), lead))
     return Section("Why", tuple(blocks)) if blocks else None
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from executor.report import draw
 from executor.report import figures as say
 from executor.report.document import Block, Bullets, Figure, Origin, Paragraph, Section, Table
 from executor.report.folder import RunFiles, in_order, mapping, mappings, number
 
 MOST_PARTS = 12
+FILES = {"the data": "path", "test rows from": "test", "documents": "documents"}
 
 
 def asked(run: RunFiles) -> Section | None:
@@ -17,9 +20,7 @@ def asked(run: RunFiles) -> Section | None:
     target = number(evaluate.get("target"))
     rows = (
         ("the task", data.get("task")),
-        ("the data", data.get("path")),
-        ("test rows from", data.get("test")),
-        ("documents", data.get("documents")),
+        *((name, Path(str(data[key])).name) for name, key in FILES.items() if data.get(key)),
         ("base model", model.get("name")),
         ("wanted", None if target is None else f"{say.share(target)} task accuracy"),
         ("what is right", say.plain(run.summary.get("metric")) + (f" ({why})" if why else "")),
