@@ -37,6 +37,12 @@ def name(key: Any) -> str:
     return NAMES.get(str(key), str(key))
 
 
+def title(key: Any) -> str:
+    """The same at the beginning of a line."""
+    words = name(key)
+    return words[:1].upper() + words[1:]
+
+
 def share(value: Any) -> str:
     """A share 0..1 as percent."""
     known = number(value)

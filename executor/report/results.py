@@ -134,7 +134,7 @@ def _metric(run: RunFiles, measured: dict[str, Any], metric: str) -> Figure | No
     if not bars:
         return None
     says = f"{say.name(metric)}: " + "; ".join(f"{bar.label} {bar.text}" for bar in bars)
-    title = say.name(metric).capitalize()
+    title = say.title(metric)
     table = Table(("system", "value", "95 % interval", "test rows"), tuple(rows), (1, 2, 3), _scored(run), title)
     return Figure(draw.bars(bars, says), table, small=metric != METRICS[0])
 

@@ -41,7 +41,7 @@ def set_up(run: RunFiles) -> Section | None:
         tried = mappings(choice.get("tried"))
         if not tried:
             text = (
-                f"{say.name(system).capitalize()}: {say.plain(chosen.get('way'))} (too few validation rows to choose)."
+                f"{say.title(system)}: {say.plain(chosen.get('way'))} (too few validation rows to choose)."
             )
             blocks.append(Paragraph(text))
             continue
@@ -57,7 +57,7 @@ def set_up(run: RunFiles) -> Section | None:
             "measured", f"{say.whole(choice.get('rows'))} validation rows; the test rows were not looked at"
         )
         head = ("tried", "value", "95 % interval")
-        blocks.append(Table(head, rows, (1, 2), origin, say.name(system).capitalize()))
+        blocks.append(Table(head, rows, (1, 2), origin, say.title(system)))
         if chosen.get("system"):
             blocks.append(Paragraph(f"The system message that was taken: “{say.cut(str(chosen['system']), 900)}”"))
     left = run.summary.get("left_out")
