@@ -10,9 +10,14 @@ from typing import Any
 import pytest
 import torch
 from conftest import chat_rows
+from hypothesis import given
+from hypothesis import strategies as st
 
-from executor.evaluate.generate import MARGIN, Answer, generate, settle
+from executor.evaluate import shared
+from executor.evaluate.generate import MARGIN, MAX_BATCH_TOKENS, Answer, Quick, agrees, batches, generate, settle
+from executor.spec import LoraSpec
 from executor.template import ChatTemplate
+from executor.train.model import add_lora
 
 NEW = 12
 
@@ -103,3 +108,69 @@ def test_settled_answers_in_bfloat16_are_those_of_plain_generate(tiny_model: Pat
     model = load_base(tiny_model, "bfloat16")
     answers = settle(model, prompts, generate(model, prompts, set(), NEW, 8), set(), NEW)
     assert [answer.ids for answer in answers] == plain(model, prompts, set())
+
+
+# The quick way: one prefix for all rows, used only where it gives the model's own logits.
+
+
+@given(st.lists(st.integers(1, 400), min_size=1, max_size=60), st.integers(1, 40), st.integers(1, 20))
+def test_batches_hold_every_row_once_and_rows_of_like_length(lengths: list[int], more: int, most: int) -> None:
+    found = list(batches(lengths, more, most))
+    assert sorted(place for batch in found for place in batch) == list(range(len(lengths)))
+    for batch in found:
+        sizes = [lengths[place] for place in batch]
+        assert len(batch) <= most
+        assert max(sizes) <= 2 * min(sizes) + 24
+        assert len(batch) == 1 or len(batch) * (max(sizes) + more) <= MAX_BATCH_TOKENS
+
+
+def test_the_quick_way_is_taken_where_it_agrees(model: Any, prompts: list[list[int]], template: ChatTemplate) -> None:
+    assert agrees(model)
+    assert agrees(add_lora(model, LoraSpec(r=4), seed=0))
+
+
+def test_a_quick_way_that_errs_is_not_taken(
+    model: Any, prompts: list[list[int]], template: ChatTemplate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared, "one_part", lambda q, k, v, bias, scale: (q, q.float().sum(-1)))
+    assert not agrees(model)
+    answers = generate(model, prompts, template.end_ids, NEW, 4)
+    assert [answer.ids for answer in answers] == plain(model, prompts, template.end_ids)
+
+
+def test_both_ways_of_attention_are_the_same() -> None:
+    """The CPU's own kernel, and the plain products that other devices use."""
+    q, k, v = (torch.randn(3, 2, n, 8, generator=torch.Generator().manual_seed(n)) for n in (4, 6, 6))
+    bias = torch.zeros(3, 1, 4, 6)
+    bias[..., 4:] = -torch.inf
+    out, weight = shared.one_part(q, k, v, bias, 0.3)
+    plainly, other = shared.plain_part(q, k, v, bias, 0.3)
+    assert torch.allclose(out, plainly, atol=1e-5)
+    assert torch.allclose(weight, other, atol=1e-5)
+
+
+def test_rows_that_end_make_room_and_the_others_go_on(model: Any, prompts: list[list[int]]) -> None:
+    """Every token may end some row: rows drop out at different steps."""
+    ends = set(range(0, 400, 7))
+    answers = generate(model, prompts, ends, NEW, 14)
+    assert [answer.ids for answer in answers] == plain(model, prompts, ends)
+    assert len({len(answer.ids) for answer in answers}) > 1
+
+
+def test_memory_that_runs_out_halves_the_rows(
+    model: Any, prompts: list[list[int]], template: ChatTemplate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    begin = Quick.begin
+
+    def greedy(self: Quick, suffixes: Sequence[Sequence[int]]) -> torch.Tensor:
+        sizes.append(len(suffixes))
+        if len(suffixes) > 4:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return begin(self, suffixes)
+
+    assert agrees(model)
+    monkeypatch.setattr(Quick, "begin", greedy)
+    answers = generate(model, prompts, template.end_ids, NEW, 14)
+    assert [answer.ids for answer in answers] == plain(model, prompts, template.end_ids)
+    assert sizes[0] > 4 >= sizes[-1]

@@ -205,6 +205,8 @@ def evaluation(kind: RunKind, wish: Wish, data: Prepared, reasons: dict[str, Rea
     rules = ("min_useful_gain", "prompt_share_of_target", "regression_margin")
     sources = {rule: fact("gates", rule).source[0] for rule in rules}
     metric, why = choose_metric(data.task.kind, [answer(row) for row in data.train])
+    if data.pairs:  # what is chosen is better than what is rejected, not right
+        metric, why = "chrf", "of the answers one is better, none is the only right one"
     said = "You named it." if wish.measure.metric else f"{why[0].upper()}{why[1:]}."
     reasons["evaluate.metric"] = Reason(reason=said, source="this-run")
     cheap: tuple[System, ...] = ("zero_shot", "prompt", "few_shot")

@@ -138,6 +138,11 @@ def one_part(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float)
             q, k, v, 0.0, False, attn_mask=bias, scale=scale
         )
         return found
+    return plain_part(q, k, v, bias, scale)
+
+
+def plain_part(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float) -> tuple[Tensor, Tensor]:
+    """The same by matrix products, for devices without that kernel."""
     scores = (q @ k.mT).float() * scale + (0.0 if bias is None else bias)
     return (scores.softmax(-1).to(v.dtype) @ v), scores.logsumexp(-1)
 

@@ -40,9 +40,7 @@ def set_up(run: RunFiles) -> Section | None:
         chosen = mapping(choice.get("settings"))
         tried = mappings(choice.get("tried"))
         if not tried:
-            text = (
-                f"{say.title(system)}: {say.plain(chosen.get('way'))} (too few validation rows to choose)."
-            )
+            text = f"{say.title(system)}: {say.plain(chosen.get('way'))} (too few validation rows to choose)."
             blocks.append(Paragraph(text))
             continue
         rows = tuple(
