@@ -116,7 +116,7 @@ def run_on(args: EvaluateArgs, trained: RunFolder, spec: RunSpec, changes: dict[
     train_rows = trained.rows("train")
     columns = (*spec.data.slices, *((spec.data.cluster,) if spec.data.cluster else ()))
     rows = rows_to_test(Path(args.data).expanduser(), train_rows, spec.data.mapping, columns)
-    evaluate = spec.evaluate.model_copy(update=changes)
+    evaluate = spec.evaluate.model_copy(update={"endpoints": (), "judge": None} | changes)
     data = spec.data.model_copy(update={"test": str(Path(args.data).absolute())})
     spec = spec.model_copy(update={"stages": STAGES[spec.kind], "evaluate": evaluate, "data": data, "estimate": None})
     record = read_json(trained.path / "data.json")
