@@ -12,6 +12,8 @@ from agent import cli_data
 from agent.output import emit, emit_result
 from tools.base import Interrupted, UsageError, UserError
 
+RENAMED = {"map": "mapping", "form": "answer_format", "slice": "slices"}
+"""options whose arguments have another name"""
 METHODS = ("auto", "lora", "qlora", "dora", "full")
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Approve what would ask first.")]
@@ -31,6 +33,10 @@ Cluster = Annotated[str | None, typer.Option(help="The column that names a row's
 EndpointOption = Annotated[str | None, typer.Option("--endpoint", help="Base URL of an OpenAI-compatible server.")]
 EndpointModel = Annotated[str | None, typer.Option("--model", help="The endpoint's model.")]
 Calls = Annotated[int | None, typer.Option("--calls-per-month", help="Tells after how many calls a tune pays.")]
+Task = Annotated[str | None, typer.Option(help="The task in your words.")]
+Budget = Annotated[str | None, typer.Option(help="Time for the training, such as 10m.")]
+Judge = Annotated[str | None, typer.Option(help="Base URL of a model that compares answers: advice only.")]
+JudgeModel = Annotated[str | None, typer.Option("--judge-model", help="The judge's model.")]
 DropOverlap = Annotated[bool, typer.Option("--drop-overlap", help="Leave out rows that the test asks too.")]
 Curve = Annotated[bool, typer.Option("--learning-curve", help="Would more rows help? Trains on parts too.")]
 BaseModel = Annotated[str | None, typer.Option("--base-model", help="Catalogue name, folder or hub id.")]
@@ -42,6 +48,20 @@ def call(name: str, **args: Any) -> Any:
 
     tool = next(tool for tool in TOOLS if tool.name == name)
     return tool.call(**args)
+
+
+def start(tool: str, options: dict[str, Any]) -> None:
+    """Start the tool with a command's options and follow it; asks first where rows would leave this machine."""
+    for server in ("endpoint", "judge"):
+        may_send(options.get(server), options["yes"])
+    args = {RENAMED.get(name, name): value for name, value in options.items() if name not in ("yes", "json")}
+    if "mapping" in args:
+        args["mapping"] = cli_data.mapping(args["mapping"]) or None
+    if "slices" in args:
+        args["slices"] = tuple(args["slices"] or ())
+    if args.get("systems"):
+        args["systems"] = tuple(name.strip() for name in args["systems"].split(",") if name.strip())
+    finish_job(call(tool, **args), options["json"])
 
 
 def may_send(endpoint: str | None, yes: bool) -> None:
@@ -83,10 +103,10 @@ def go(
     test: TestRows = None,
     prompt: PromptFile = None,
     documents: Documents = None,
-    task: Annotated[str | None, typer.Option(help="The task in your words.")] = None,
+    task: Task = None,
     map: Map = None,  # noqa: A002
     base_model: BaseModel = None,
-    budget: Annotated[str | None, typer.Option(help="Time for the training, such as 10m.")] = None,
+    budget: Budget = None,
     target: Target = None,
     metric: MetricOption = None,
     form: FormOption = None,
@@ -97,26 +117,14 @@ def go(
     calls_per_month: Calls = None,
     drop_overlap: DropOverlap = False,
     learning_curve: Curve = False,
-    judge: Annotated[str | None, typer.Option(help="Base URL of a model that compares answers: advice only.")] = None,
-    judge_model: Annotated[str | None, typer.Option("--judge-model", help="The judge's model.")] = None,
+    judge: Judge = None,
+    judge_model: JudgeModel = None,
     processes: Processes = None,
     yes: Yes = False,
     json: Json = False,
 ) -> None:
     """The whole job: check, split, baselines, decision, training, evaluation, report."""
-    may_send(endpoint, yes)
-    may_send(judge, yes)
-    judged = judging(metric, form, slice, cluster, endpoint, model)
-    judged |= {"judge": judge, "judge_model": judge_model}
-    more: dict[str, Any] = {"test": test, "prompt": prompt, "documents": documents, "task": task}
-    more |= {
-        "base_model": base_model,
-        "budget": budget,
-        "target": target,
-        "processes": processes,
-        "mapping": cli_data.mapping(map) or None,
-    }
-    finish_job(call("go", data=data, **more, **judged), json)
+    start("go", locals())
 
 
 def compare(
@@ -125,8 +133,10 @@ def compare(
     test: TestRows = None,
     prompt: PromptFile = None,
     documents: Documents = None,
+    task: Task = None,
     map: Map = None,  # noqa: A002
     base_model: BaseModel = None,
+    budget: Budget = None,
     target: Target = None,
     metric: MetricOption = None,
     form: FormOption = None,
@@ -136,30 +146,15 @@ def compare(
     model: EndpointModel = None,
     calls_per_month: Calls = None,
     drop_overlap: DropOverlap = False,
+    learning_curve: Curve = False,
+    judge: Judge = None,
+    judge_model: JudgeModel = None,
+    processes: Processes = None,
     yes: Yes = False,
     json: Json = False,
 ) -> None:
     """The same sealed test rows through each approach, cheapest first, until the question is settled."""
-    names = tuple(name.strip() for name in systems.split(",") if name.strip()) if systems else None
-    may_send(endpoint, yes)
-    judged = judging(metric, form, slice, cluster, endpoint, model)
-    more = {"test": test, "prompt": prompt, "documents": documents, "base_model": base_model, "target": target}
-    more |= {"calls_per_month": calls_per_month, "drop_overlap": drop_overlap}
-    columns = cli_data.mapping(map) or None
-    finish_job(call("compare", data=data, systems=names, mapping=columns, **more, **judged), json)
-
-
-def judging(
-    metric: str | None,
-    form: str | None,
-    slices: list[str] | None,
-    cluster: str | None,
-    endpoint: str | None,
-    model: str | None,
-) -> dict[str, Any]:
-    """The options that say how answers are judged, as a tool takes them."""
-    named = {"metric": metric, "answer_format": form, "cluster": cluster, "endpoint": endpoint, "model": model}
-    return named | {"slices": tuple(slices or ())}
+    start("compare", locals())
 
 
 def plan(
@@ -246,6 +241,4 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """A tuned run, or a model on a server, against its base or another run on the same rows."""
-    may_send(endpoint, yes)
-    more = {"endpoint": endpoint, "model": model, "against": against, "base_model": base_model, "target": target}
-    finish_job(call("evaluate", run=run, data=data, **more), json)
+    start("evaluate", locals())

@@ -12,16 +12,20 @@ from tools.base import Tool
 def command_line(tool: Tool[Any, Any], args: dict[str, Any]) -> str:
     """`tool.command` filled with `args`, quoted for a shell; an option without a value is left out.
 
+    A switch stands alone where it is on.
+
     >>> "finetune go {data} --test {test}" with data="a b.csv"  ->  finetune go 'a b.csv'
     """
     words: list[str] = []
     for word in tool.command.replace('"', "").split():
         fields = [field for _, field, _, _ in Formatter().parse(word) if field]
         values = {field: value_of(tool, field, args) for field in fields}
-        if any(value is None for value in values.values()):
+        if any(value is None or value is False or value == () for value in values.values()):
             if words and words[-1].startswith("--"):
                 words.pop()
             continue
+        if any(value is True for value in values.values()):
+            continue  # a switch: the option alone
         words += option_words(word, values, words)
     return " ".join(words)
 

@@ -18,7 +18,7 @@ from executor.evaluate.systems import prompt_of
 from executor.files import read_json, read_jsonl, write_json
 from executor.job import Job
 from executor.prepare_model import in_four_bits
-from executor.stage_train import Trial, with_rate
+from executor.stage_train import OtherRows, with_rate
 from executor.train.loop import train
 from executor.train.model import to_train
 
@@ -29,7 +29,7 @@ LEAST_ERROR = 1e-3
 
 
 @dataclass(frozen=True)
-class PartOfRows(Trial):
+class PartOfRows(OtherRows):
     """A training on a share of the rows; a smaller share is part of a larger one."""
 
     share: float

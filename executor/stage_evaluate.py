@@ -12,7 +12,7 @@ from executor.evaluate.ask import Reply, ask
 from executor.evaluate.preference import preferred
 from executor.evaluate.slices import parts, sliced, worst
 from executor.evaluate.statistics import Clusters, compare, holm, interval
-from executor.evaluate.systems import Variant, chosen, prompt_of, variant
+from executor.evaluate.systems import Variant, chosen, prompt_of, variants
 from executor.evaluate.verdict import Scores, best_system, decide, verdict
 from executor.files import read_json, read_jsonl, write_json, write_jsonl
 from executor.job import Job
@@ -56,7 +56,7 @@ def baselines(job: Job) -> dict[str, Any]:
             left_out.append(system)
             continue
         if not job.run.outputs(system).exists():
-            answer_rows(job, load_tuned(job) if system == "fine_tuned" else base, system)
+            answer_rows(job, load_tuned(job) if system == "fine_tuned" else base(), system)
         scores[system] = scores_of(job, system)
     named = [endpoint.name for endpoint in settings.endpoints] + ([other_name(job)] if settings.against else [])
     scores |= {name: scores_of(job, name) for name in named}
@@ -82,10 +82,9 @@ def decide_stage(job: Job) -> dict[str, Any]:
     return decide((job.run.summary("baselines") or {})["scores"], job.spec)
 
 
-def answer_rows(job: Job, base: Base | Any, system: System) -> None:
+def answer_rows(job: Job, model: Any, system: System) -> None:
     """Ask one system every test row, score the answers and write `evaluation/SYSTEM.jsonl`."""
     rows = job.run.rows("test")
-    model = base() if isinstance(base, Base) else base
     way = set_up(job, model, system)
     asked = [way.messages(row) for row in rows]
     tools = [row.get("tools") for row in rows]
@@ -94,20 +93,18 @@ def answer_rows(job: Job, base: Base | Any, system: System) -> None:
 
 
 def set_up(job: Job, model: Any, system: System) -> Variant:
-    """The way that the validation rows chose, kept in `choices/SYSTEM.json`."""
-    file = job.run.choice(system)
-    if not file.exists():
+    """The way that the validation rows chose, kept in `choices/SYSTEM.json` where there is a choice."""
+    ways, file = variants(job, system), job.run.choice(system)
 
-        def measure(rows: Sequence[dict[str, Any]], way: Variant) -> list[float]:
-            told = f"{system}: {way.settings.get('way', 'ways')}"
-            replies = ask(job, model, [way.messages(row) for row in rows], told, [row.get("tools") for row in rows])
-            return [score_of(job, reply.text, answer(row)) for reply, row in zip(replies, rows, strict=True)]
+    def measure(rows: Sequence[dict[str, Any]], way: Variant) -> list[float]:
+        told = f"{system}: {way.settings.get('way', 'ways')}"
+        replies = ask(job, model, [way.messages(row) for row in rows], told, [row.get("tools") for row in rows])
+        return [score_of(job, reply.text, answer(row)) for reply, row in zip(replies, rows, strict=True)]
 
-        found = chosen(job, system, measure)
-        if not found["settings"]:
-            return variant(job, system, {})
-        write_json(file, found)
-    return variant(job, system, read_json(file)["settings"])
+    if ways[0].settings and not file.exists():
+        write_json(file, chosen(job, ways, measure))
+    settings = read_json(file)["settings"] if file.exists() else {}
+    return next((way for way in ways if way.settings == settings), ways[0])
 
 
 def score_of(job: Job, output: str, expected: str) -> float:

@@ -146,14 +146,19 @@ class Trial(RunFolder):
 
 
 @dataclass(frozen=True)
-class Longest(Trial):
-    """A training on the longest rows alone."""
-
-    most: int
+class OtherRows(Trial):
+    """A trial on rows of its own, which have a reference of their own."""
 
     @property
     def reference(self) -> Path:
         return self.path / "reference.safetensors"
+
+
+@dataclass(frozen=True)
+class Longest(OtherRows):
+    """A training on the longest rows alone."""
+
+    most: int
 
     def rows(self, split: str) -> list[Any]:
         rows = self.rows_of.rows(split) if split == "train" else []

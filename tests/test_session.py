@@ -15,6 +15,7 @@ from langchain_core.outputs import ChatGeneration, ChatResult
 from agent.command import command_line
 from agent.events import ApprovalNeeded, Event, TextDelta, ToolFinished, Turn, TurnDone
 from agent.session import Session
+from tools import TOOLS
 from tools.base import Args, Result, ServiceError, Tool, UserError
 
 SOURCE = {"id": "seed", "title": "The seed", "url": None, "read_on": "2026-11-22"}
@@ -321,3 +322,19 @@ async def test_a_lost_connection_is_a_service_error() -> None:
 def test_a_command_line_quotes_and_leaves_out_what_is_not_given() -> None:
     go = Calls().tools()[-1]
     assert command_line(go, {"data": "a b.csv", "task": "sort; rm"}) == "finetune go 'a b.csv' --task 'sort; rm'"
+
+
+@pytest.mark.parametrize("name", ["go", "compare", "evaluate"])
+def test_whoever_approves_a_job_sees_every_argument_of_it(name: str) -> None:
+    tool = next(tool for tool in TOOLS if tool.name == name)
+    for field in tool.args.model_fields:
+        assert f"{{{field}}}" in tool.command, field
+
+
+def test_a_command_shows_switches_and_no_empty_option() -> None:
+    tool = next(tool for tool in TOOLS if tool.name == "go")
+    assert command_line(tool, {"data": "t.csv"}) == "finetune go t.csv"
+    given = {"data": "t.csv", "drop_overlap": True, "judge": "https://example.org/v1", "slices": ("source",)}
+    assert command_line(tool, given) == (
+        "finetune go t.csv --slice source --judge https://example.org/v1 --drop-overlap"
+    )

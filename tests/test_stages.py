@@ -14,7 +14,7 @@ from conftest import KINDS, SYSTEM, Finished, chat_rows
 from executor import stage_evaluate
 from executor.__main__ import main
 from executor.evaluate.score import make_scorer
-from executor.evaluate.shots import choose, few_shot_messages
+from executor.evaluate.shots import Shots, choose
 from executor.evaluate.statistics import interval
 from executor.files import read_json, read_jsonl, sha256_rows
 from executor.job import Job
@@ -333,6 +333,6 @@ def test_shots_show_as_many_answers_as_possible_and_repeat_themselves() -> None:
 
 def test_shots_stand_between_the_system_message_and_the_question() -> None:
     prompt = chat_rows()[50]["messages"][:-1]
-    messages = few_shot_messages(prompt, chat_rows()[:40], shots=3, seed=0)
+    messages = Shots(chat_rows()[:40], shots=3, seed=0).messages(prompt)
     assert [m["role"] for m in messages] == ["system", *["user", "assistant"] * 3, "user"]
     assert (messages[0], messages[-1]) == (prompt[0], prompt[-1])

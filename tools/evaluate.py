@@ -51,8 +51,12 @@ def run_evaluate(args: EvaluateArgs) -> JobResult:
 
 def of_run(args: EvaluateArgs, trained: RunFolder) -> JobResult:
     """Base and tuned on the rows of a file, under the system message that the run was trained with."""
-    other = tuned_folder(find_run(args.against)) if args.against not in (None, BASE) else None
+    rival = find_run(args.against) if args.against not in (None, BASE) else None
+    other = tuned_folder(rival) if rival else None
     spec = trained.spec()
+    if rival and rival.spec().model != spec.model:
+        what = f"{rival.name} was trained on {rival.spec().model.name}, {trained.name} on {spec.model.name}"
+        raise UserError(what, "--against", "Compare runs of one base model; others with `finetune runs diff`.")
     changes: dict[str, Any] = {"adapter": str(tuned_folder(trained)), "against": str(other) if other else None}
     if args.target is not None:
         changes["target"] = args.target
@@ -97,9 +101,8 @@ def of_endpoint(args: EvaluateArgs) -> JobResult:
     )  # fmt: skip
     record = {"version": sealed, "splits": {"test": {"rows": len(rows), "sha256": sealed}}, "source": source}
     run = create_run(spec, {"test": rows}, {**record, "task": task.model_dump(mode="json"), "lineage": []})
-    return launch(
-        run, spec, f"Evaluating {endpoint.name} against {spec.model.name} on {len(rows)} rows of {path.name}."
-    )
+    words = f"Evaluating {endpoint.name} against {spec.model.name} on {len(rows)} rows of {path.name}."
+    return launch(run, spec, words)
 
 
 def tuned_folder(run: RunFolder) -> Path:
@@ -139,6 +142,6 @@ EVALUATE = Tool(
     args=EvaluateArgs, result=JobResult, run=run_evaluate, asks_first=True,
     command=(
         "finetune evaluate {run} --data {data} --endpoint {endpoint} --model {model} --against {against} "
-        "--target {target}"
+        "--base-model {base_model} --target {target}"
     ),
 )  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import Field
 
@@ -19,12 +19,15 @@ from tools.planned import planned_text, power_text
 from tools.planning import Measure, Planned, Wish, plan_job, rates_of
 from tools.runs import start
 
-SYSTEMS: tuple[System, ...] = ("zero_shot", "prompt", "few_shot", "rag", "fine_tuned")
-COMPARE_OPTIONS = (
-    "--test {test} --prompt {prompt} --documents {documents} --map {mapping} --base-model {base_model} "
-    "--metric {metric} --slice {slices} --cluster {cluster} --endpoint {endpoint} --model {model}"
+SYSTEMS: tuple[System, ...] = get_args(System)
+JOB_OPTIONS = (
+    "--test {test} --prompt {prompt} --documents {documents} --map {mapping} --base-model {base_model} --task {task} "
+    "--budget {budget} --target {target} --metric {metric} --format {answer_format} --slice {slices} "
+    "--cluster {cluster} --endpoint {endpoint} --model {model} --judge {judge} --judge-model {judge_model} "
+    "--calls-per-month {calls_per_month} --drop-overlap {drop_overlap} --learning-curve {learning_curve} "
+    "--processes {processes}"
 )
-JOB_OPTIONS = COMPARE_OPTIONS + " --task {task} --budget {budget} --target {target} --processes {processes}"
+"""every argument but the data: whoever approves a call sees all of it"""
 TRAIN_RATIOS = (0.8, 0.1, 0.1)
 Choice = Literal["auto"] | Method
 
@@ -281,5 +284,5 @@ COMPARE = Tool(
     name="compare",
     description="Measure prompting and few-shot on the same sealed rows, without training. Starts a run.",
     args=CompareArgs, result=JobResult, run=run_compare, asks_first=True,
-    command=f"finetune compare {{data}} --systems {{systems}} {COMPARE_OPTIONS}",
+    command=f"finetune compare {{data}} --systems {{systems}} {JOB_OPTIONS}",
 )  # fmt: skip

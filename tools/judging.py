@@ -6,16 +6,16 @@ import json
 import os
 import re
 from pathlib import Path
+from typing import get_args
 from urllib.parse import urlsplit
 
 from executor.errors import UsageError, UserError
-from executor.spec import EndpointSpec, FormSpec, parse
+from executor.spec import EndpointSpec, FormSpec, System, parse
 from knowledge.load import facts
 from knowledge.rows import Fact
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 KEY = "OPENAI_API_KEY"
-SYSTEMS = ("zero_shot", "prompt", "few_shot", "rag", "fine_tuned")
 
 
 def form_of(words: str) -> FormSpec:
@@ -64,7 +64,7 @@ def endpoint_of(url: str | None, model: str | None) -> EndpointSpec:
     if host and not os.environ.get(KEY):
         raise UserError(f"There is no key for {host}", KEY, f"Set the environment variable {KEY}.")
     name = re.sub(r"[^\w.-]+", "-", model).strip("-.") or "endpoint"
-    name = f"endpoint-{name}" if name in SYSTEMS else name
+    name = f"endpoint-{name}" if name in get_args(System) else name
     prices = price_of(model) if host else {}
     return parse(EndpointSpec, {"name": name, "url": url, "model": model, **prices}, "--endpoint")
 

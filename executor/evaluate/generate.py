@@ -268,7 +268,8 @@ def settle(
 ) -> list[Answer]:
     """Answer again, one by one as plain `generate` computes them, every prompt whose answer was a near tie.
 
-    After this the answers are those that anyone gets who loads the adapter with peft and transformers.
+    After this the answers are those that anyone gets who loads the adapter with peft and transformers, but for a rare
+    one with a larger lead than MARGIN.
     """
     settled = list(answers)
     for row, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):

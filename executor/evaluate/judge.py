@@ -12,6 +12,7 @@ from typing import Any
 
 from executor.evaluate.endpoint import Endpoint
 from executor.evaluate.statistics import wilson
+from executor.evaluate.systems import spread
 from executor.files import write_jsonl
 from executor.spec import EndpointSpec
 
@@ -41,8 +42,7 @@ def opinions(
     `ours` and `theirs` are lines of `evaluation/SYSTEM.jsonl` on the same rows. The share is of the rows that were not
     tied. Raises UserError or ServiceError as the endpoint does.
     """
-    step = max(1, -(-len(ours) // ROWS))
-    chosen = list(range(0, len(ours), step))[:ROWS]
+    chosen = spread(range(len(ours)), ROWS)
     asked = []
     for row in chosen:
         pair = (ours[row]["output"], theirs[row]["output"])

@@ -14,8 +14,6 @@ from executor.evaluate.statistics import RESAMPLES, Clusters, interval, numbers,
 from executor.evaluate.style import StyleProfile, profile, style_match
 from executor.spec import DataSpec, EvaluateSpec
 
-SCORES = ("task_accuracy", "format_compliance", "style_match")
-
 
 @dataclass(frozen=True)
 class Scorer:

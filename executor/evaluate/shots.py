@@ -39,13 +39,6 @@ def text_of(turn: dict[str, Any]) -> str:
     return turn["content"] if isinstance(turn.get("content"), str) else ""
 
 
-def few_shot_messages(
-    prompt: list[dict[str, Any]], train: Sequence[dict[str, Any]], shots: int, seed: int
-) -> list[dict[str, Any]]:
-    """The same examples for every row, placed between the system message and the question."""
-    return with_examples(prompt, choose(train, shots, seed))
-
-
 def with_examples(prompt: list[dict[str, Any]], rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     system = [m for m in prompt if m["role"] == "system"]
     question = [m for m in prompt if m["role"] != "system"]

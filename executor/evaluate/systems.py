@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from executor.data.rows import answer, asked
 from executor.evaluate.instructions import instructions
@@ -24,6 +24,7 @@ PASSAGE_TOKENS = 1536
 LOOKED_UP = "Use the following where it helps to answer."
 Row = dict[str, Any]
 Messages = list[dict[str, Any]]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -115,12 +116,11 @@ Measure = Callable[[Sequence[Row], Variant], list[float]]
 """the task accuracy of each row under a variant"""
 
 
-def chosen(job: Job, system: System, measure: Measure) -> dict[str, Any]:
+def chosen(job: Job, ways: Sequence[Variant], measure: Measure) -> dict[str, Any]:
     """`{"settings", "rows", "tried"}`: the way that is best on validation rows; on a tie the plainer one.
 
     The test rows are not looked at.
     """
-    ways = variants(job, system)
     rows = spread(job.run.rows("validation"), job.spec.evaluate.choice_rows)
     if len(ways) == 1 or len(rows) < LEAST_CHOICE:
         return {"settings": ways[0].settings, "rows": 0, "tried": []}
@@ -131,13 +131,7 @@ def chosen(job: Job, system: System, measure: Measure) -> dict[str, Any]:
     return {"settings": ways[best].settings, "rows": len(rows), "tried": tried}
 
 
-def spread(rows: Sequence[Row], most: int) -> list[Row]:
+def spread(rows: Sequence[T], most: int) -> list[T]:
     """At most so many rows, evenly from all of them."""
     step = max(1, -(-len(rows) // max(1, most)))
     return list(rows[::step])[:most]
-
-
-def variant(job: Job, system: System, settings: dict[str, Any]) -> Variant:
-    """The way with these settings."""
-    ways = variants(job, system)
-    return next((way for way in ways if way.settings == settings), ways[0])
