@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Answer, chat_rows, write_examples
+from conftest import Answer, chat_rows, pair_rows, write_examples
 
 from executor.__main__ import main
 from executor.files import read_json, read_jsonl
@@ -86,6 +86,19 @@ def test_a_note_is_shown_and_comes_back_when_the_data_is_planned_again(
     assert finetune("runs", "note", name, " ").code == 2
 
 
+def test_runs_on_different_bases_are_not_evaluated_against_each_other(new_run: NewRun, finetune: Finetune) -> None:
+    runs = [new_run(steps=1) for _ in range(2)]
+    for run in runs:
+        assert main(str(run.path)) == 0
+    spec = runs[1].spec()
+    model = spec.model.model_copy(update={"name": "another"})
+    save_spec(spec.model_copy(update={"model": model}), runs[1].path / "spec.yaml")
+    words = ("--data", runs[0].data / "test.jsonl", "--against", runs[1].name)
+    answer = finetune("evaluate", runs[0].name, *words, "--json")
+    assert answer.code == 3
+    assert "was trained on another" in answer.json["error"]["what"]
+
+
 # Would more data help?
 
 
@@ -103,6 +116,16 @@ def test_parts_of_the_rows_are_trained_and_measured_too(new_run: NewRun) -> None
     assert steps == [1, 2, 3, 4], "half of the rows, half of the steps"
     assert not (run.path / "curve" / "0.5" / "checkpoints").exists()
     assert "Would more data help?" in (run.path / "report.md").read_text()
+
+
+def test_parts_of_preference_rows_are_trained_too(new_run: NewRun) -> None:
+    """Each part has log-probabilities of the starting model of its own."""
+    evaluate = {"systems": ("zero_shot",), "suites": ()}
+    run = new_run("go", rows=pair_rows(), evaluate=evaluate, objective="dpo", steps=4)
+    spec = run.spec()
+    save_spec(spec.model_copy(update={"stages": (*spec.stages[:-1], "curve", "report")}), run.path / "spec.yaml")
+    assert main(str(run.path)) == 0
+    assert [point["rows"] for point in read_json(run.path / "result.json")["learning_curve"]["points"]] == [10, 20, 40]
 
 
 def points(*shares: float, n: int = 400) -> list[dict[str, Any]]:
