@@ -32,6 +32,8 @@ SliceOption = Annotated[list[str] | None, typer.Option("--slice", help="A column
 Cluster = Annotated[str | None, typer.Option(help="The column that names a row's source, such as a customer.")]
 EndpointOption = Annotated[str | None, typer.Option("--endpoint", help="Base URL of an OpenAI-compatible server.")]
 EndpointModel = Annotated[str | None, typer.Option("--model", help="The endpoint's model.")]
+KeyEnv = Annotated[str | None, typer.Option(help="The environment variable with the endpoint's key, or none.")]
+JudgeKeyEnv = Annotated[str | None, typer.Option(help="The environment variable with the judge's key, or none.")]
 Calls = Annotated[int | None, typer.Option("--calls-per-month", help="Tells after how many calls a tune pays.")]
 Task = Annotated[str | None, typer.Option(help="The task in your words.")]
 Budget = Annotated[str | None, typer.Option(help="Time for the training, such as 10m.")]
@@ -114,11 +116,13 @@ def go(
     cluster: Cluster = None,
     endpoint: EndpointOption = None,
     model: EndpointModel = None,
+    key_env: KeyEnv = None,
     calls_per_month: Calls = None,
     drop_overlap: DropOverlap = False,
     learning_curve: Curve = False,
     judge: Judge = None,
     judge_model: JudgeModel = None,
+    judge_key_env: JudgeKeyEnv = None,
     processes: Processes = None,
     yes: Yes = False,
     json: Json = False,
@@ -144,11 +148,13 @@ def compare(
     cluster: Cluster = None,
     endpoint: EndpointOption = None,
     model: EndpointModel = None,
+    key_env: KeyEnv = None,
     calls_per_month: Calls = None,
     drop_overlap: DropOverlap = False,
     learning_curve: Curve = False,
     judge: Judge = None,
     judge_model: JudgeModel = None,
+    judge_key_env: JudgeKeyEnv = None,
     processes: Processes = None,
     yes: Yes = False,
     json: Json = False,
@@ -234,6 +240,7 @@ def evaluate(
     run: Annotated[str | None, typer.Argument(help="The tuned run; or name an endpoint instead.")] = None,
     endpoint: EndpointOption = None,
     model: EndpointModel = None,
+    key_env: KeyEnv = None,
     against: Annotated[str | None, typer.Option(help="base, or a run; its own baselines if not given.")] = None,
     base_model: BaseModel = None,
     target: Target = None,

@@ -102,7 +102,7 @@ def first_calls(now: Said) -> list[ToolCall]:
         return []
     if now.ordered:
         return [call("plan", data=now.ordered)]
-    if now.path and not is_log(now.path) and COMPARES.search(now.text):
+    if now.path and not is_log(now.path) and COMPARES.search(now.text) and not CHOICE.search(now.text):
         return [call("compare", data=now.path)]
     if now.begins:
         return [call("decide", question=now.question), *looking_at(now.path)]

@@ -38,8 +38,9 @@ class Job:
 
     @cached_property
     def scorer(self) -> Scorer:
-        rows = self.run.rows("train") or self.run.rows("test")
-        return make_scorer(self.spec.data, [answer(row) for row in rows], self.spec.evaluate)
+        train = self.run.rows("train")
+        answers = [answer(row) for row in train or self.run.rows("test")]
+        return make_scorer(self.spec.data, answers, self.spec.evaluate, "training" if train else "test")
 
     @cached_property
     def shots(self) -> int:

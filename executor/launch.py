@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import IO, Any, NoReturn
 
 import psutil
@@ -84,30 +85,44 @@ def from_hub(run: RunFolder) -> bool:
         return False
 
 
-def asked_for(run: RunFolder) -> tuple[str, ...]:
-    """Beginnings of the names of secrets that this run needs: of its tracker, its endpoints, and its Ray cluster."""
+@dataclass(frozen=True)
+class Secrets:
+    """Environment variables that a run was asked to use though they are named like secrets."""
+
+    names: tuple[str, ...] = ()
+    beginnings: tuple[str, ...] = ()
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and (name in self.names or name.startswith(self.beginnings))
+
+
+def asked_for(run: RunFolder) -> Secrets:
+    """The secrets that this run needs: the keys of its endpoints, what its tracker and its Ray cluster read."""
     try:
         spec = run.spec()
     except UserError:  # the run process's to report
-        return ()
+        return Secrets()
     ray = load_place(run.path).launcher == "ray"
     servers = (*spec.evaluate.endpoints, *((spec.evaluate.judge,) if spec.evaluate.judge else ()))
-    keys = tuple(endpoint.key for endpoint in servers)
-    return ((f"{spec.tracker.upper()}_",) if spec.tracker else ()) + keys + (("RAY_AUTH_",) if ray else ())
+    keys = tuple(endpoint.key for endpoint in servers if endpoint.key)
+    return Secrets(keys, ((f"{spec.tracker.upper()}_",) if spec.tracker else ()) + (("RAY_AUTH_",) if ray else ()))
 
 
-def child_environment(hub: bool, also: tuple[str, ...] = ()) -> dict[str, str]:
+NONE = Secrets()
+
+
+def child_environment(hub: bool, also: Secrets = NONE) -> dict[str, str]:
     """The environment without what is named like a secret, offline, and with threads that do not spin for long.
 
-    Only a model that the user named on the hub lets the process reach it, with its token (`hub`). `also`: beginnings of
-    the names of other secrets that it was asked to use.
+    Only a model that the user named on the hub lets the process reach it, with its token (`hub`). `also`: other secrets
+    that it was asked to use.
 
     Waiting OpenMP threads that spin for as long as they do by default make a step some 25 times slower as soon as
     another busy program shares the cores; with a short spin an idle machine is just as fast. Memory in huge pages that
     is kept for the next step makes a training step on a CPU some 5 % faster.
     """
-    tokens = (HUB_TOKENS if hub else ()) + also
-    kept = {k: v for k, v in os.environ.items() if k.startswith(tokens) or not SECRET.search(k)}
+    tokens = HUB_TOKENS if hub else ()
+    kept = {k: v for k, v in os.environ.items() if k.startswith(tokens) or k in also or not SECRET.search(k)}
     offline = {} if hub else {"HF_HUB_OFFLINE": "1"}
     return (
         {"GOMP_SPINCOUNT": "5000", "GLIBC_TUNABLES": MALLOC}

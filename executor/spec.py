@@ -23,7 +23,7 @@ RunKind = Literal["go", "compare", "train", "evaluate", "endpoint", "probe"]
 TrackerName = Literal["trackio", "mlflow", "wandb", "tensorboard"]
 System = Literal["zero_shot", "prompt", "few_shot", "rag", "fine_tuned"]
 MetricName = Literal[
-    "label", "exact", "normalised", "contains", "numeric", "json", "field_f1", "chrf", "rouge_l"
+    "label", "exact", "normalised", "contains", "numeric", "tool_calls", "json", "field_f1", "chrf", "rouge_l"
 ]  # fmt: skip
 STAGES: dict[str, tuple[Stage, ...]] = {
     "go": ("prepare_model", "baselines", "decide", "train", "evaluate", "report"),
@@ -83,6 +83,8 @@ class DataSpec(Part):
     """the task in the user's words"""
     prompt: str | None = None
     """the user's own system prompt, the first candidate of the system `prompt`"""
+    prompt_file: str | None = None
+    """where it was read, absolute"""
     documents: str | None = None
     """a file or folder of texts, absolute, that the system `rag` looks things up in; None: the training rows"""
     slices: tuple[str, ...] = ()
@@ -91,6 +93,8 @@ class DataSpec(Part):
     """the column that names a row's source (a customer, a document): rows of one source are not independent"""
     kind: Literal["label", "json", "text"] = "text"
     labels: tuple[str, ...] = ()
+    drop_overlap: bool = False
+    """rows that the test asks too were left out, however many"""
     seed: int = 0
 
 
@@ -180,6 +184,8 @@ class FormSpec(Part):
     """JSON Schema (2020-12) of an answer"""
     regex: str | None = None
     """a pattern that the whole answer matches"""
+    file: str | None = None
+    """where the schema was read, absolute"""
 
     @model_validator(mode="after")
     def one(self) -> FormSpec:
@@ -197,8 +203,8 @@ class EndpointSpec(Part):
     url: str = Field(pattern=r"^https?://\S+$")
     """base URL, such as http://127.0.0.1:8080/v1"""
     model: str
-    key: str = Field(default="OPENAI_API_KEY", pattern=r"^[A-Z][A-Z0-9_]*$")
-    """the environment variable that holds its key"""
+    key: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    """the environment variable that holds its key; None: it asks for none"""
     usd_in: float | None = Field(default=None, ge=0)
     """USD a million prompt tokens"""
     usd_out: float | None = Field(default=None, ge=0)
@@ -230,6 +236,8 @@ class EvaluateSpec(Part):
     """examples in the few-shot prompt"""
     batch_size: int = Field(default=160, ge=1)
     """rows answered at once; fewer where memory runs out"""
+    calls_per_month: int | None = None
+    """how often the model would be asked"""
     break_even: str | None = None
     """after how many calls a tune pays, at the volume that the user named: list prices with their sources"""
     min_useful_gain: float = Field(default=0.05, ge=0, lt=1)
@@ -263,6 +271,8 @@ class RunSpec(Part):
     sweep: SweepSpec | None = None
     tracker: TrackerName | None = None
     """where the metrics are sent to as well; its package is an extra"""
+    budget: float | None = None
+    """seconds that the user gave the training"""
     evaluate: EvaluateSpec = EvaluateSpec()
     estimate: dict[str, Any] | None = None
     """the prediction made before the run, to be reconciled afterwards"""

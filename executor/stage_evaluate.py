@@ -7,32 +7,29 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from executor.data.rows import answer, question_key
-from executor.evaluate.ask import Reply, ask
+from executor.data.rows import answer, asked, question_key, sources_of
+from executor.errors import ServiceError, UserError
 from executor.evaluate.preference import preferred
 from executor.evaluate.slices import parts, sliced, worst
 from executor.evaluate.statistics import Clusters, compare, holm, interval
-from executor.evaluate.systems import Variant, chosen, prompt_of, variants
 from executor.evaluate.verdict import Scores, best_system, decide, verdict
-from executor.files import read_json, read_jsonl, write_json, write_jsonl
+from executor.files import read_jsonl
 from executor.job import Job
-from executor.prepare_model import in_four_bits
 from executor.run_folder import RunFolder
-from executor.spec import EndpointSpec, System
+from executor.stage_answers import (
+    Base,
+    answer_rival,
+    answer_rows,
+    ask_endpoint,
+    choices,
+    cost,
+    load_tuned,
+    other_name,
+)
 from executor.stage_suites import run_suites, untuned
-from executor.train.model import load_adapter, load_base
 
-
-class Base:
-    """The base model, loaded when it is first needed."""
-
-    def __init__(self, job: Job) -> None:
-        self.job = job
-        self.model: Any = None
-
-    def __call__(self) -> Any:
-        self.model = self.model or self.job.load_base()
-        return self.model
+WHOLE = 24
+"""characters; a shorter question can stand in a document by chance"""
 
 
 def baselines(job: Job) -> dict[str, Any]:
@@ -42,14 +39,11 @@ def baselines(job: Job) -> dict[str, Any]:
     """
     base, scores = Base(job), Scores()
     settings = job.spec.evaluate
-    for endpoint in settings.endpoints:
-        if not job.run.outputs(endpoint.name).exists():
-            ask_endpoint(job, endpoint)
+    unasked = [endpoint for endpoint in settings.endpoints if not job.run.outputs(endpoint.name).exists()]
+    for endpoint in unasked:
+        ask_endpoint(job, endpoint, rows=1)
     if settings.against and not job.run.outputs(other_name(job)).exists():
-        rows = job.run.rows("test")
-        other = load_folder(job, Path(settings.against))
-        asked = [prompt_of(row) for row in rows]
-        write_answers(job, other_name(job), asked, ask(job, other, asked, f"{other_name(job)} answers", as_plain=True))
+        answer_rival(job)
     left_out: list[str] = []
     for system in settings.systems:
         if left_out or (scores and not settings.every_system and settled(job, scores)):
@@ -58,6 +52,8 @@ def baselines(job: Job) -> dict[str, Any]:
         if not job.run.outputs(system).exists():
             answer_rows(job, load_tuned(job) if system == "fine_tuned" else base(), system)
         scores[system] = scores_of(job, system)
+    for endpoint in unasked:
+        ask_endpoint(job, endpoint)
     named = [endpoint.name for endpoint in settings.endpoints] + ([other_name(job)] if settings.against else [])
     scores |= {name: scores_of(job, name) for name in named}
     best = best_system(scores)
@@ -82,88 +78,18 @@ def decide_stage(job: Job) -> dict[str, Any]:
     return decide((job.run.summary("baselines") or {})["scores"], job.spec)
 
 
-def answer_rows(job: Job, model: Any, system: System) -> None:
-    """Ask one system every test row, score the answers and write `evaluation/SYSTEM.jsonl`."""
-    rows = job.run.rows("test")
-    way = set_up(job, model, system)
-    asked = [way.messages(row) for row in rows]
-    tools = [row.get("tools") for row in rows]
-    replies = ask(job, model, asked, f"{system} answers", tools, as_plain=system == "fine_tuned")
-    write_answers(job, system, asked, replies)
-
-
-def set_up(job: Job, model: Any, system: System) -> Variant:
-    """The way that the validation rows chose, kept in `choices/SYSTEM.json` where there is a choice."""
-    ways, file = variants(job, system), job.run.choice(system)
-
-    def measure(rows: Sequence[dict[str, Any]], way: Variant) -> list[float]:
-        told = f"{system}: {way.settings.get('way', 'ways')}"
-        replies = ask(job, model, [way.messages(row) for row in rows], told, [row.get("tools") for row in rows])
-        return [score_of(job, reply.text, answer(row)) for reply, row in zip(replies, rows, strict=True)]
-
-    if ways[0].settings and not file.exists():
-        write_json(file, chosen(job, ways, measure))
-    settings = read_json(file)["settings"] if file.exists() else {}
-    return next((way for way in ways if way.settings == settings), ways[0])
-
-
-def score_of(job: Job, output: str, expected: str) -> float:
-    return float(job.scorer(output, expected)["task_accuracy"])
-
-
-def choices(job: Job) -> dict[str, Any]:
-    """What was chosen on validation rows, by system."""
-    files = {system: job.run.choice(system) for system in job.spec.evaluate.systems}
-    return {system: read_json(file) for system, file in files.items() if file.exists()}
-
-
-def ask_endpoint(job: Job, endpoint: EndpointSpec) -> None:
-    from executor.evaluate.endpoint import Endpoint  # only where a server was named
-
-    rows = job.run.rows("test")
-    asked = [prompt_of(row) for row in rows]
-    kept = job.run.outputs(endpoint.name).with_suffix(".part")
-
-    def report(done: int) -> None:
-        job.guard(done, len(rows), f"{endpoint.name} answers")
-
-    replies = Endpoint(endpoint).answers(asked, job.answer_limit, kept, report)
-    write_answers(job, endpoint.name, asked, replies)
-    kept.unlink(missing_ok=True)
-
-
-def write_answers(job: Job, system: str, asked: Sequence[list[dict[str, Any]]], replies: Sequence[Reply]) -> None:
-    lines = []
-    for prompt, row, reply in zip(asked, job.run.rows("test"), replies, strict=True):
-        expected = answer(row)
-        scores = job.scorer(reply.text, expected)
-        took = {key: value for key, value in vars(reply).items() if key != "text"}
-        lines.append({"prompt": prompt, "expected": expected, "output": reply.text, "scores": scores, **took})
-    write_jsonl(job.run.outputs(system), lines)
-
-
-def cost(job: Job, system: str) -> dict[str, Any]:
-    """What a thousand calls take: tokens and seconds as measured, USD at the endpoint's price where it has one."""
-    lines = read_jsonl(job.run.outputs(system))
-    found: dict[str, Any] = {
-        key: 1000 * sum(line.get(key, 0) for line in lines) / len(lines)
-        for key in ("prompt_tokens", "output_tokens", "seconds")
-    }
-    priced = next((each for each in job.spec.evaluate.endpoints if each.name == system), None)
-    usd = None
-    if priced and priced.usd_in is not None and priced.usd_out is not None:
-        usd = (found["prompt_tokens"] * priced.usd_in + found["output_tokens"] * priced.usd_out) / 1e6
-    return found | {"usd": usd, "source": priced.price_source if priced else None}
-
-
 def clusters(job: Job) -> Clusters:
     """The source of each test row, where the user named its column."""
-    column = job.spec.data.cluster
-    return [str(row.get("columns", {}).get(column, "")) for row in job.run.rows("test")] if column else None
+    return sources_of(job.run.rows("test"), job.spec.data.cluster)
 
 
 def values(job: Job, system: str, name: str = "task_accuracy") -> list[float]:
     return [line["scores"][name] for line in read_jsonl(job.run.outputs(system))]
+
+
+def known(job: Job, name: str, *systems: str) -> bool:
+    """Whether the answers on disk have this score: an older version may not have known it."""
+    return all(name in line["scores"] for system in systems for line in read_jsonl(job.run.outputs(system)))
 
 
 def scores_of(job: Job, system: str) -> dict[str, Any]:
@@ -188,7 +114,7 @@ def comparisons(job: Job, a: str, others: Sequence[str]) -> list[dict[str, Any]]
     """`a` against each other system on the task, and on the other measures against the best of them; Holm over all."""
     found = [compared(job, a, other) for other in others]
     for name, binary in job.scorer.by_row.items():
-        if name != "task_accuracy" and others:
+        if name != "task_accuracy" and others and known(job, name, a, others[0]):
             b = others[0]
             pair = compare(a, values(job, a, name), b, values(job, b, name), binary, clusters(job))
             found.append(pair | {"metric": name})
@@ -198,30 +124,9 @@ def comparisons(job: Job, a: str, others: Sequence[str]) -> list[dict[str, Any]]
 
 def slices(job: Job, system: str) -> dict[str, Any]:
     """Scores of the system's parts of the test rows, and the worst of them."""
-    found = sliced(values(job, system), parts(job.run.rows("test"), job.spec.data), job.scorer.binary)
+    by = parts(job.run.rows("test"), job.spec.data)
+    found = sliced(values(job, system), by, job.scorer.binary, clusters(job))
     return {"system": system, "scores": found, "worst": worst(found)}
-
-
-def other_name(job: Job) -> str:
-    """The run that the tuned model is held against."""
-    return Path(job.spec.evaluate.against or "").parent.name
-
-
-def load_tuned(job: Job) -> Any:
-    """The tuned model from disk, as anyone would load it."""
-    full = job.spec.train.method == "full"
-    return load_folder(job, Path(job.spec.evaluate.adapter or (job.run.model if full else job.run.adapter)))
-
-
-def load_folder(job: Job, folder: Path) -> Any:
-    """An adapter on the base that it names, or a whole model."""
-    dtype, config = job.spec.train.dtype, folder / "adapter_config.json"
-    if not config.exists():
-        return load_base(folder, dtype)
-    named = Path(read_json(config)["base_model_name_or_path"])
-    if not named.is_dir():  # the cache was moved
-        named = in_four_bits(job.base_folder, job.say) if job.spec.train.method == "qlora" else job.base_folder
-    return load_adapter(load_base(named, dtype), folder)
 
 
 def evaluate(job: Job) -> dict[str, Any]:
@@ -239,7 +144,9 @@ def evaluate(job: Job) -> dict[str, Any]:
     regression = forgotten["regression"]
     others = sorted(base_scores, key=lambda system: -base_scores[system]["task_accuracy"]["value"])
     comparison = compared(job, "fine_tuned", best_system(base_scores))
-    word, reasons = verdict(comparison, scores, regression, against_commonest(job), leaked_rows(job), job.spec)
+    word, reasons = verdict(
+        comparison, scores, regression, against_commonest(job), leaked_rows(job), job.spec, favoured(job)
+    )
     return {
         "scores": scores,
         "comparison": comparison,
@@ -254,14 +161,22 @@ def evaluate(job: Job) -> dict[str, Any]:
 
 
 def judged(job: Job, other: str) -> dict[str, Any] | None:
-    """What a language model holds of the tuned answers beside another system's; None where none was named."""
+    """What a language model holds of the tuned answers beside another system's; None where none was named.
+
+    It is advice: where its server fails, the verdict stands without it.
+    """
     if job.spec.evaluate.judge is None:
         return None
     from executor.evaluate.judge import opinions
 
     lines = [read_jsonl(job.run.outputs(system)) for system in ("fine_tuned", other)]
     where = job.run.path / "opinions"
-    found = opinions(job.spec.evaluate.judge, lines[0], lines[1], where, lambda n, of: job.guard(n, of, "opinions"))
+    spec = job.spec.evaluate.judge
+    try:
+        found = opinions(spec, lines[0], lines[1], where, lambda n, of: job.guard(n, of, "opinions"))
+    except (ServiceError, UserError) as error:
+        job.say(f"no opinion of the judge: {error.line()}")
+        found = {"judge": spec.name, "failed": error.line()}
     return found | {"against": other}
 
 
@@ -272,7 +187,7 @@ def judge(job: Job) -> dict[str, Any]:
     name = job.spec.evaluate.endpoints[0].name
     others = {system: cells for system, cells in scores.items() if system != name}
     comparison = compared(job, name, best_system(others))
-    word, reasons = verdict(comparison, scores, {}, against_commonest(job, name), 0, job.spec)
+    word, reasons = verdict(comparison, scores, {}, against_commonest(job, name), 0, job.spec, favoured(job))
     return {
         "comparison": comparison,
         "comparisons": comparisons(job, name, sorted(others)),
@@ -301,6 +216,27 @@ def with_preferences(job: Job, model: Any, scores: Scores) -> Scores:
 def leaked_rows(job: Job) -> int:
     """Test rows whose whole question, whatever its casing and spacing, the adapter was trained on."""
     adapter = job.spec.evaluate.adapter
-    trained_in = RunFolder(Path(adapter).parent) if adapter else job.run
-    trained = {question_key(row) for row in trained_in.rows("train")}
+    return trained_on(job, RunFolder(Path(adapter).parent) if adapter else job.run)
+
+
+def trained_on(job: Job, run: RunFolder) -> int:
+    """Test rows that a run was trained on."""
+    trained = {question_key(row) for row in run.rows("train")}
     return sum(question_key(row) in trained for row in job.run.rows("test"))
+
+
+def favoured(job: Job) -> list[str]:
+    """What makes the other side look better than it is: a rival trained on test rows, documents that hold them."""
+    settings, found = job.spec.evaluate, []
+    rival = settings.against or (settings.adapter if job.spec.kind == "endpoint" else None)
+    if rival and (known := trained_on(job, RunFolder(Path(rival).parent))):
+        found.append(f"{Path(rival).parent.name} was trained on {known} of the test rows, which favours it.")
+    held = [" ".join(row["text"].casefold().split()) for row in job.run.rows("documents")]
+    asked_there = sum(
+        any(question in text for text in held)
+        for row in (job.run.rows("test") if held else [])
+        if len(question := " ".join(asked(row).casefold().split())) >= WHOLE
+    )
+    if asked_there:
+        found.append(f"The documents hold {asked_there} of the test questions to the letter, which favours rag.")
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,8 @@ from jsonschema import Draft202012Validator
 
 from executor.errors import UsageError, UserError
 from executor.evaluate.form import form_of, inferred_patterns, inferred_schema
-from executor.evaluate.metrics import METRICS, choose, field_f1, macro_f1, normal, rouge_l
+from executor.evaluate.metrics import METRICS, choose, field_f1, macro_f1, rouge_l
+from executor.evaluate.reading import calls_in, normal, number_in
 from executor.evaluate.score import macro_f1_interval, make_scorer
 from executor.spec import DataSpec, EvaluateSpec, FormSpec
 from tools.judging import form_of as form_of_words
@@ -22,6 +24,8 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
     max_leaves=8,
 )
+
+CALL = '[{"type": "function", "id": "1", "function": {"name": "f", "arguments": "{\\"a\\": 2, \\"b\\": 1}"}}]'
 
 
 def data(kind: str, labels: tuple[str, ...] = ()) -> DataSpec:
@@ -42,6 +46,23 @@ def data(kind: str, labels: tuple[str, ...] = ()) -> DataSpec:
         ("numeric", "12 of 30", "12", 0.0),
         ("numeric", "none", "0", 0.0),
         ("numeric", "-3", "3", 0.0),
+        ("numeric", "10000001", "10000002", 0.0),
+        ("numeric", "0.3333333", "0.33333334", 1.0),
+        ("numeric", "3,14", "3.14", 1.0),
+        ("numeric", "1.250,50 €", "1250.5", 1.0),
+        ("numeric", "1e400", "1e401", 0.0),
+        ("numeric", "on 2024-05-07", "7", 1.0),
+        ("normalised", "-5 °C", "5 °C", 0.0),
+        ("normalised", "−5°C", "-5°C", 1.0),
+        ("normalised", "C++", "C", 0.0),
+        ("normalised", "C#", "C", 0.0),
+        ("normalised", "**50 %**.", "50%", 1.0),
+        ("normalised", "A+", "B+", 0.0),
+        ("tool_calls", '<tool_call>\n{"name": "f", "arguments": {"b": 1, "a": 2}}\n</tool_call>', CALL, 1.0),
+        ("tool_calls", '{"name": "f", "parameters": {"a": 2, "b": 1}}', CALL, 1.0),
+        ("tool_calls", '{"name": "f", "arguments": {"a": 2}}', CALL, 0.0),
+        ("tool_calls", "I would call f.", CALL, 0.0),
+        ("tool_calls", "It is done.", "it is done", 1.0),
         ("json", '{"b": 1, "a": [1]}', '{"a": [1], "b": 1}', 1.0),
         ("json", '{"a": true}', '{"a": 1}', 0.0),
         ("field_f1", '{"a": 1, "b": 2}', '{"a": 1, "b": 3}', 0.5),
@@ -62,7 +83,9 @@ def test_every_measure_is_a_share_and_binary_ones_are_right_or_wrong(name: Any, 
     assert not METRICS[name].binary or score in (0.0, 1.0)
 
 
-@pytest.mark.parametrize("name", [name for name in METRICS if name not in ("json", "field_f1", "numeric")])
+@pytest.mark.parametrize(
+    "name", [name for name in METRICS if name not in ("json", "field_f1", "numeric", "tool_calls")]
+)
 @given(st.text(alphabet=st.characters(categories=["L", "N"]), min_size=1, max_size=20))
 def test_an_answer_is_right_if_it_is_the_expected_one(name: Any, text: str) -> None:
     assert METRICS[name].score(text, text) == pytest.approx(1.0)
@@ -73,6 +96,44 @@ def test_json_is_right_if_it_is_the_expected_value(value: Any) -> None:
     text = json.dumps(value)
     assert METRICS["json"].score(text, text) == (value is not None)
     assert field_f1(text, text) == (1.0 if value is not None else 0.0)
+
+
+@given(st.integers() | st.decimals(allow_nan=False, allow_infinity=False, places=6))
+def test_a_number_is_read_exactly(value: Any) -> None:
+    assert number_in(f"it is {value}") == value
+    assert number_in(f"{value:,} in all") == value
+
+
+@given(st.text(max_size=40))
+def test_any_text_is_read(text: str) -> None:
+    number_in(text)
+    calls_in(text)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"properties": {"a": {"items": {"$ref": "#/$defs/gone"}}}},
+        {"anyOf": [{"$ref": "https://example.org/other.json"}]},
+        {"$ref": "other.json"},
+    ],
+)
+def test_a_reference_to_nothing_is_found_wherever_it_stands(tmp_path: Path, schema: dict[str, Any]) -> None:
+    file = tmp_path / "schema.json"
+    file.write_text(json.dumps(schema))
+    with pytest.raises(UserError, match="refers to what is not there"):
+        form_of_words(str(file))
+
+
+def test_a_long_pattern_is_no_file_name() -> None:
+    assert form_of_words("(a|b)" * 200).regex
+
+
+def test_calls_one_after_the_other_are_read() -> None:
+    two = '{"name": "f", "arguments": {}}\n{"name": "g", "arguments": {"x": [1]}}'
+    assert calls_in(two) == [("f", "{}"), ("g", '{"x": [1]}')]
+    assert calls_in('{"name": "f"}') is None, "a person may have a name, too"
+    assert calls_in('{"name": "f", "arguments": {}} and so on') is None
 
 
 @given(st.text(max_size=20))
@@ -100,6 +161,8 @@ def test_rouge_takes_words_in_order() -> None:
         ("label", ["a", "b"], "label"),
         ("json", ['{"a": 1}'], "json"),
         ("text", ["12", "7.5", "1,000"], "numeric"),
+        ("text", ["00123", "04711", "98765"], "exact"),
+        ("text", [CALL, CALL], "tool_calls"),
         ("text", ["Paris", "New York", "the river Thames"], "normalised"),
         (
             "text",

@@ -38,6 +38,7 @@ def test_two_runs_tell_what_was_changed_and_what_it_gave(two: tuple[RunFolder, R
     changed = {row["key"]: (row["a"], row["b"]) for row in found["settings"]}
     assert changed == {"train.learning_rate": (1e-4, 5e-3), "train.steps": (1, 12)}
     assert found["data"] == {"same_rows": True, "same_test": True}
+    assert found["metric"] == ["label", "label"]
     scores = {row["system"]: row for row in found["scores"]}
     assert scores["zero_shot"]["comparison"]["difference"] == 0.0
     pair = scores["fine_tuned"]["comparison"]
@@ -113,7 +114,7 @@ def test_parts_of_the_rows_are_trained_and_measured_too(new_run: NewRun) -> None
     assert found["points"][-1]["value"] == run.result()["scores"]["fine_tuned"]["task_accuracy"]["value"]  # type: ignore[index]
     assert found["next"]["rows"] == 80
     steps = [line["step"] for line in read_jsonl(run.path / "curve" / "0.5" / "metrics.jsonl") if "loss" in line]
-    assert steps == [1, 2, 3, 4], "half of the rows, half of the steps"
+    assert steps == [1, 2, 3, 4, 5], "as many passes: 3 steps where all rows take 5"
     assert not (run.path / "curve" / "0.5" / "checkpoints").exists()
     assert "Would more data help?" in (run.path / "report.md").read_text()
 

@@ -23,6 +23,16 @@ LABELS = DataSpec(path="/nowhere", version="0", kind="label", labels=tuple(sorte
 PROMPT = [{"role": "system", "content": "S"}, {"role": "user", "content": "Q"}]
 
 
+def test_parts_are_scored_by_source() -> None:
+    by = {"length": ["a"] * 40 + ["b"] * 40}
+    alike = [1.0] * 20 + [0.0] * 20 + [1.0] * 40
+    of = [f"source {row // 10}" for row in range(80)]
+    plain, clustered = sliced(alike, by, True), sliced(alike, by, True, of)
+    assert clustered["length"]["a"]["high"] - clustered["length"]["a"]["low"] > 0.1 + (
+        plain["length"]["a"]["high"] - plain["length"]["a"]["low"]
+    ), "ten rows of one source are worth less than ten"
+
+
 # Looking things up.
 
 
@@ -43,6 +53,16 @@ def test_looking_up_finds_places_once_and_not_too_many(texts: list[str], questio
     found = Texts(texts).nearest(question, most)
     assert len(found) == len(set(found)) <= most
     assert all(0 <= place < len(texts) for place in found)
+
+
+def test_texts_without_spaces_are_cut_too() -> None:
+    sentences = "这是一个很长的句子，它说明了一些事情。" * 200
+    found = passages(sentences)
+    assert "".join(found).replace(" ", "") == sentences, "nothing is lost"
+    assert max(map(len, found)) <= 2 * WORDS
+    assert "".join(passages("x" * 10_000)).replace(" ", "") == "x" * 10_000
+    assert max(map(len, passages("x" * 10_000 + "很" * 10_000))) <= 2 * WORDS
+    assert max(len(each.split()) for each in passages("word " * 1000)) <= WORDS
 
 
 def test_documents_are_cut_into_passages(tmp_path: Path) -> None:

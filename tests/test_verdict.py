@@ -55,6 +55,42 @@ def judged(
     return verdict(compared, scores, KEPT if regression is None else regression, commonest, leaked, spec(**given))
 
 
+def by_source(sources: int, each: int = 40) -> tuple[str, list[str]]:
+    """Tuned right on all rows, base on none, from so many sources."""
+    n = sources * each
+    of = [str(row % sources) for row in range(n)]
+    compared = compare("fine_tuned", [1.0] * (n - 1) + [0.0], "few_shot", [0.0] * n, True, of)
+    return verdict(compared, measured(n, few_shot=0.0, fine_tuned=0.99), KEPT, None, 0, spec(kind="text"))
+
+
+def test_few_sources_tell_nothing_either_way() -> None:
+    assert by_source(12)[0] == "ship"
+    for sources in (1, 2, 5):
+        word, reasons = by_source(sources)
+        assert word == "inconclusive"
+        assert "at least 6 are needed" in reasons[0]
+    n = 100
+    compared = compare("fine_tuned", [0.0] * n, "few_shot", [0.0] * n, True, ["one"] * n)
+    scores = measured(n, few_shot=0.0, fine_tuned=0.0)
+    assert verdict(compared, scores, KEPT, None, 0, spec(kind="text"))[0] == "inconclusive", "nor that it is useless"
+
+
+def test_an_interval_above_zero_is_not_enough_where_chance_is_not_ruled_out() -> None:
+    compared = compare("fine_tuned", [1.0] * 5 + [0.0] * 5, "few_shot", [0.0] * 10, True)
+    assert compared["low"] > 0
+    assert compared["p_value"] > 0.05
+    word, reasons = verdict(compared, measured(10, few_shot=0.0, fine_tuned=0.5), KEPT, None, 0, spec(kind="text"))
+    assert word == "inconclusive"
+    assert "may be chance (p = 0.062)" in reasons[0]
+
+
+def test_what_favours_the_other_side_is_told_beside_the_reasons() -> None:
+    compared = compare("fine_tuned", right(0.9), "few_shot", right(0.2), True)
+    scores = measured(400, few_shot=0.2, fine_tuned=0.9)
+    word, reasons = verdict(compared, scores, KEPT, None, 0, spec(kind="text"), ["It saw the test."])
+    assert (word, reasons[-1]) == ("ship", "It saw the test.")
+
+
 def test_the_best_is_the_most_accurate_and_on_a_tie_the_cheaper() -> None:
     assert best_system(measured(zero_shot=0.4, few_shot=0.6)) == "few_shot"
     assert best_system(measured(zero_shot=0.6, few_shot=0.6)) == "zero_shot"

@@ -32,6 +32,8 @@ class EvaluateArgs(Args):
     """base URL of an OpenAI-compatible server"""
     model: str | None = None
     """the endpoint's model"""
+    key_env: str | None = None
+    """name of the environment variable with the endpoint's key (never the key itself); none if it asks for none"""
     against: str | None = None
     """what it is held against: base, or a tuned run; a run's own baselines if not given"""
     base_model: str | None = None
@@ -70,7 +72,7 @@ def of_run(args: EvaluateArgs, trained: RunFolder) -> JobResult:
 
 def of_endpoint_against(args: EvaluateArgs, trained: RunFolder) -> JobResult:
     """A model on a server against a tuned run, under the run's system message."""
-    endpoint = endpoint_of(args.endpoint, args.model)
+    endpoint = endpoint_of(args.endpoint, args.model, args.key_env)
     changes: dict[str, Any] = {
         "adapter": str(tuned_folder(trained)), "systems": ("fine_tuned",), "endpoints": (endpoint,), "suites": (),
         "target": args.target,
@@ -81,8 +83,11 @@ def of_endpoint_against(args: EvaluateArgs, trained: RunFolder) -> JobResult:
 
 
 def of_endpoint(args: EvaluateArgs) -> JobResult:
-    """A model on a server against a base model here, on a file of test rows alone."""
-    endpoint, path = endpoint_of(args.endpoint, args.model), Path(args.data).expanduser()
+    """A model on a server against a base model here, on a file of test rows alone.
+
+    What is right, and in which form, is then told by the answers of the test rows themselves.
+    """
+    endpoint, path = endpoint_of(args.endpoint, args.model, args.key_env), Path(args.data).expanduser()
     rows, task, source = alone(path)
     metric, _ = choose_metric(task.kind, [answer(row) for row in rows])
     sealed = sha256_rows(rows)
@@ -120,12 +125,15 @@ def run_on(args: EvaluateArgs, trained: RunFolder, spec: RunSpec, changes: dict[
     columns = (*spec.data.slices, *((spec.data.cluster,) if spec.data.cluster else ()))
     rows = rows_to_test(Path(args.data).expanduser(), train_rows, spec.data.mapping, columns)
     evaluate = spec.evaluate.model_copy(update={"endpoints": (), "judge": None} | changes)
-    data = spec.data.model_copy(update={"test": str(Path(args.data).absolute())})
-    spec = spec.model_copy(update={"stages": STAGES[spec.kind], "evaluate": evaluate, "data": data, "estimate": None})
     record = read_json(trained.path / "data.json")
     parts = {"train": train_rows, "validation": trained.rows("validation"), "documents": trained.rows("documents")}
     parts = {name: part for name, part in parts.items() if part} | {"test": rows}
     record["splits"] = {name: {"rows": len(part), "sha256": sha256_rows(part)} for name, part in parts.items()}
+    record["version"] = sha256_rows([row for name, part in parts.items() if name != "documents" for row in part])
+    record["test_source"] = {"path": str(Path(args.data).expanduser().absolute())}
+    test = str(Path(args.data).expanduser().absolute())
+    data = spec.data.model_copy(update={"test": test, "version": record["version"]})
+    spec = spec.model_copy(update={"stages": STAGES[spec.kind], "evaluate": evaluate, "data": data, "estimate": None})
     run = create_run(spec, parts, record)
     for system in spec.evaluate.systems:  # set up as it was then
         if trained.choice(system).exists():
@@ -141,7 +149,7 @@ EVALUATE = Tool(
     ),
     args=EvaluateArgs, result=JobResult, run=run_evaluate, asks_first=True,
     command=(
-        "finetune evaluate {run} --data {data} --endpoint {endpoint} --model {model} --against {against} "
-        "--base-model {base_model} --target {target}"
+        "finetune evaluate {run} --data {data} --endpoint {endpoint} --model {model} --key-env {key_env} "
+        "--against {against} --base-model {base_model} --target {target}"
     ),
 )  # fmt: skip

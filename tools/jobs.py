@@ -12,7 +12,18 @@ from executor.files import read_json, read_jsonl, sha256_rows
 from executor.launch import train_along
 from executor.place import Launcher, Place, check_place, follows, launched, load_place, save_place
 from executor.run_folder import RunFolder, create_run, find_run
-from executor.spec import STAGES, Curriculum, Method, MetricName, RunKind, RunSpec, System, TrackerName, load_spec
+from executor.spec import (
+    STAGES,
+    Curriculum,
+    EndpointSpec,
+    Method,
+    MetricName,
+    RunKind,
+    RunSpec,
+    System,
+    TrackerName,
+    load_spec,
+)
 from tools.base import Args, Result, Tool
 from tools.judging import endpoint_of, form_of
 from tools.planned import planned_text, power_text
@@ -23,7 +34,8 @@ SYSTEMS: tuple[System, ...] = get_args(System)
 JOB_OPTIONS = (
     "--test {test} --prompt {prompt} --documents {documents} --map {mapping} --base-model {base_model} --task {task} "
     "--budget {budget} --target {target} --metric {metric} --format {answer_format} --slice {slices} "
-    "--cluster {cluster} --endpoint {endpoint} --model {model} --judge {judge} --judge-model {judge_model} "
+    "--cluster {cluster} --endpoint {endpoint} --model {model} --key-env {key_env} --judge {judge} "
+    "--judge-model {judge_model} --judge-key-env {judge_key_env} "
     "--calls-per-month {calls_per_month} --drop-overlap {drop_overlap} --learning-curve {learning_curve} "
     "--processes {processes}"
 )
@@ -75,6 +87,8 @@ class GoArgs(DataArgs):
     """base URL of an OpenAI-compatible server whose model answers the same rows; needs model"""
     model: str | None = None
     """the endpoint's model"""
+    key_env: str | None = None
+    """name of the environment variable with the endpoint's key (never the key itself); none if it asks for none"""
     budget: str | None = None
     """time for the training, such as 10m"""
     target: float | None = Field(default=None, gt=0, le=1)
@@ -83,6 +97,8 @@ class GoArgs(DataArgs):
     """base URL of a server whose model compares tuned and untuned answers (advice only); needs judge_model"""
     judge_model: str | None = None
     """the judge's model"""
+    judge_key_env: str | None = None
+    """name of the environment variable with the judge's key"""
     calls_per_month: int | None = Field(default=None, ge=1)
     """how often the model would be asked: tells after how many calls a tune pays"""
     drop_overlap: bool = False
@@ -113,10 +129,16 @@ def wish_of(args: GoArgs, systems: tuple[System, ...] | None = None) -> Wish:
             form=form_of(args.answer_format) if args.answer_format else None,
             slices=args.slices,
             cluster=args.cluster,
-            endpoints=(endpoint_of(args.endpoint, args.model),) if args.endpoint or args.model else (),
-            judge=endpoint_of(args.judge, args.judge_model) if args.judge or args.judge_model else None,
+            endpoints=(endpoint_of(args.endpoint, args.model, args.key_env),) if args.endpoint or args.model else (),
+            judge=judge_of(args),
         ),
     )
+
+
+def judge_of(args: GoArgs) -> EndpointSpec | None:
+    if not args.judge and not args.judge_model:
+        return None
+    return endpoint_of(args.judge, args.judge_model, args.judge_key_env)
 
 
 def run_go(args: GoArgs) -> JobResult:

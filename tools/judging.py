@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 from urllib.parse import urlsplit
@@ -16,12 +17,15 @@ from knowledge.rows import Fact
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 KEY = "OPENAI_API_KEY"
+OPENAI = "api.openai.com"
+NO_KEY = "none"
+"""what the user names where a server elsewhere asks for no key"""
 
 
 def form_of(words: str) -> FormSpec:
     """A JSON schema from a file, else a regular expression. Raises UserError where it is neither."""
     path = Path(words).expanduser()
-    if path.suffix.lower() == ".json" or path.is_file():
+    if path.suffix.lower() == ".json" or is_file(path):
         try:
             schema = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
@@ -30,7 +34,7 @@ def form_of(words: str) -> FormSpec:
         if not isinstance(schema, dict):
             fix = 'Such as {"type": "object", "required": ["city"]}.'
             raise UserError("A JSON schema is an object", str(path), fix)
-        return FormSpec(json_schema=checked(schema, path))
+        return FormSpec(json_schema=checked(schema, path), file=str(path.absolute()))
     try:
         re.compile(words)
     except re.error as error:
@@ -39,15 +43,25 @@ def form_of(words: str) -> FormSpec:
     return FormSpec(regex=words)
 
 
+def is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a long pattern is no name
+        return False
+
+
 def checked(schema: dict[str, object], path: Path) -> dict[str, object]:
     """The schema, if it is one and refers to nothing outside itself."""
     from jsonschema import Draft202012Validator, SchemaError
     from referencing import Registry
     from referencing.exceptions import Unresolvable
+    from referencing.jsonschema import DRAFT202012
 
     try:
         Draft202012Validator.check_schema(schema)
-        Draft202012Validator(schema, registry=Registry()).is_valid({})
+        resolver = Registry().resolver_with_root(DRAFT202012.create_resource(schema))
+        for reference in references(schema):
+            resolver.lookup(reference)
     except SchemaError as error:
         raise UserError(f"Not a JSON schema: {error.message}", str(path), "Correct it (draft 2020-12).") from error
     except Unresolvable as error:
@@ -56,22 +70,62 @@ def checked(schema: dict[str, object], path: Path) -> dict[str, object]:
     return schema
 
 
-def endpoint_of(url: str | None, model: str | None) -> EndpointSpec:
+def references(schema: object) -> Iterator[str]:
+    """Every `$ref` of a schema, wherever it stands."""
+    if isinstance(schema, dict):
+        if isinstance(schema.get("$ref"), str):
+            yield schema["$ref"]
+        for value in schema.values():
+            yield from references(value)
+    elif isinstance(schema, list):
+        for value in schema:
+            yield from references(value)
+
+
+def endpoint_of(url: str | None, model: str | None, key_env: str | None = None) -> EndpointSpec:
     """The server and its model, with the list price of a known model. Raises where half of it or its key is missing."""
     if not url or not model:
         raise UsageError("An endpoint needs its URL and its model", "--endpoint URL --model NAME", "Give both.")
-    host = host_elsewhere(url)
-    if host and not os.environ.get(KEY):
-        raise UserError(f"There is no key for {host}", KEY, f"Set the environment variable {KEY}.")
+    host, key = host_elsewhere(url), key_of(url, key_env)
     name = re.sub(r"[^\w.-]+", "-", model).strip("-.") or "endpoint"
     name = f"endpoint-{name}" if name in get_args(System) else name
     prices = price_of(model) if host else {}
-    return parse(EndpointSpec, {"name": name, "url": url, "model": model, **prices}, "--endpoint")
+    return parse(EndpointSpec, {"name": name, "url": url, "model": model, "key": key, **prices}, "--endpoint")
+
+
+def key_of(url: str, named: str | None) -> str | None:
+    """The environment variable with the key of a server. None: it asks for none.
+
+    A key goes only to its own host: OPENAI_API_KEY to OpenAI, or to the host that OPENAI_BASE_URL names; any other
+    server's is named by the user. Raises UserError where a key is missing, or would travel unencrypted.
+    """
+    host, elsewhere = host_of(url), host_elsewhere(url)
+    if named == NO_KEY:
+        return None
+    if named is None and host not in (OPENAI, host_of(os.environ.get("OPENAI_BASE_URL"))):
+        if elsewhere:
+            fix = "Name the environment variable that holds it: --key-env NAME; or --key-env none if it asks for none."
+            raise UserError(f"Which key is for {host}?", "--endpoint", fix)
+        return None
+    key = named or (KEY if elsewhere or os.environ.get(KEY) else None)
+    if key and not os.environ.get(key):
+        raise UserError(f"There is no key for {host}", key, f"Set the environment variable {key}.")
+    if key and elsewhere and urlsplit(url).scheme != "https":
+        raise UserError(f"The key would travel to {host} unencrypted", url, "Use https, or a tunnel to this machine.")
+    return key
+
+
+def host_of(url: str | None) -> str | None:
+    """Raises UsageError for what is no URL."""
+    try:
+        return urlsplit(url or "").hostname
+    except ValueError as error:
+        raise UsageError(f"{url} is no URL ({error})", "--endpoint", "Write it as https://host/v1.") from error
 
 
 def host_elsewhere(url: str | None) -> str | None:
     """The host of a URL that is not this machine; None where it is, or where there is no URL."""
-    host = urlsplit(url or "").hostname
+    host = host_of(url)
     return None if host in (None, *LOOPBACK) else host
 
 

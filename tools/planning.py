@@ -20,7 +20,6 @@ from executor.model_cache import prepared_folder
 from executor.run_folder import RunFolder, create_run
 from executor.spec import (
     STAGES,
-    Cited,
     Curriculum,
     DataSpec,
     EndpointSpec,
@@ -42,9 +41,10 @@ from executor.spec import (
     steps_per_epoch,
 )
 from executor.template import ChatTemplate
-from knowledge.load import fact, number, sources
+from knowledge.load import fact, number
 from tools.base_model import resolve_model
 from tools.break_even import told
+from tools.citing import cited, priced
 from tools.prediction import method_that_fits, predict, what_fits
 from tools.situation import Situation
 
@@ -149,6 +149,8 @@ def plan_job(kind: RunKind, wish: Wish, ratios: tuple[float, float, float] = (0.
             mapping=wish.mapping,
             task=wish.task,
             prompt=prompt,
+            prompt_file=str(wish.prompt.absolute()) if wish.prompt else None,
+            drop_overlap=wish.drop_overlap,
             documents=str(wish.documents.absolute()) if wish.documents else None,
             slices=wish.measure.slices,
             cluster=wish.measure.cluster,
@@ -160,10 +162,11 @@ def plan_job(kind: RunKind, wish: Wish, ratios: tuple[float, float, float] = (0.
         train=train,
         sweep=sweep(wish.rates, train),
         tracker=wish.tracker,
+        budget=limit,
         evaluate=evaluate,
         estimate=predicted,
         reasons=reasons,
-        cited=cited({each.source for each in reasons.values()} | set(evaluate.sources.values())),
+        cited=cited({each.source for each in reasons.values()} | set(evaluate.sources.values()) | priced(evaluate)),
     )
     return Planned(data, spec, passages)
 
@@ -171,13 +174,6 @@ def plan_job(kind: RunKind, wish: Wish, ratios: tuple[float, float, float] = (0.
 def with_curve(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
     """The learning curve is measured last, before the report."""
     return (*stages[:-1], "curve", stages[-1])
-
-
-def cited(ids: set[str | None]) -> dict[str, Cited]:
-    """Title and address of each of these sources."""
-    known = sources()
-    found = {key: known[key].reference() for key in sorted(filter(None, ids)) if key in known}
-    return {key: Cited(title=str(row["title"]), url=row["url"], read_on=row["read_on"]) for key, row in found.items()}
 
 
 def sweep(rates: tuple[float, ...], train: TrainSpec) -> SweepSpec | None:
@@ -220,6 +216,7 @@ def evaluation(kind: RunKind, wish: Wish, data: Prepared, reasons: dict[str, Rea
         form=wish.measure.form,
         target=wish.target,
         shots=min(16, max(8, len(data.task.labels))),
+        calls_per_month=wish.calls,
         break_even=told(Situation(calls_per_month=wish.calls, examples=len(data.train))) if wish.calls else None,
         min_useful_gain=number("gates", "min_useful_gain"),
         prompt_share_of_target=number("gates", "prompt_share_of_target"),

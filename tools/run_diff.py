@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from executor.data.rows import sources_of
 from executor.errors import UserError
 from executor.evaluate.metrics import METRICS, metric_name
 from executor.evaluate.statistics import compare
 from executor.files import read_json, read_jsonl
 from executor.report.folder import flat
 from executor.run_folder import RunFolder
+from executor.spec import MetricName
 
 NOT_SETTINGS = ("cited", "estimate", "reasons", "stages")
 FIGURES = ("eval_loss", "steps", "tokens_per_second", "seconds", "peak_memory_bytes")
@@ -23,6 +25,7 @@ def difference(a: RunFolder, b: RunFolder) -> dict[str, Any]:
         "b": b.name,
         "settings": settings(a, b),
         "data": {"same_rows": data_version(a) == data_version(b), "same_test": same_test},
+        "metric": [metric_of(a), metric_of(b)],
         "scores": scores(a, b, same_test),
         "metrics": metrics(a, b),
         "verdicts": [(run.result() or {}).get("verdict") for run in (a, b)],
@@ -66,10 +69,11 @@ def scores(a: RunFolder, b: RunFolder, same_test: bool) -> list[dict[str, Any]]:
         if system not in known[1]:
             continue
         row = {"system": system, **{key: each[system]["task_accuracy"] for key, each in zip("ab", known, strict=True)}}
-        if same_test and all(run.outputs(system).exists() for run in (a, b)):
+        if same_test and metric_of(a) == metric_of(b) and all(run.outputs(system).exists() for run in (a, b)):
             values = [accuracies(run, system) for run in (b, a)]
             if len(values[0]) == len(values[1]):
-                row["comparison"] = compare(b.name, values[0], a.name, values[1], binary(b))
+                of = sources_of(b.rows("test"), b.spec().data.cluster)
+                row["comparison"] = compare(b.name, values[0], a.name, values[1], METRICS[metric_of(b)].binary, of)
         found.append(row)
     return found
 
@@ -78,9 +82,9 @@ def accuracies(run: RunFolder, system: str) -> list[float]:
     return [line["scores"]["task_accuracy"] for line in read_jsonl(run.outputs(system))]
 
 
-def binary(run: RunFolder) -> bool:
+def metric_of(run: RunFolder) -> MetricName:
     spec = run.spec()
-    return METRICS[metric_name(spec.evaluate.metric, spec.data)].binary
+    return metric_name(spec.evaluate.metric, spec.data)
 
 
 def metrics(a: RunFolder, b: RunFolder) -> list[dict[str, Any]]:
@@ -99,6 +103,8 @@ def difference_text(found: dict[str, Any]) -> str:
     lines += ["Set otherwise:", *changed] if changed else ["Every setting is the same."]
     if not found["data"]["same_test"]:
         lines.append("The test rows are not the same: the scores below cannot be compared row by row.")
+    if len(set(found["metric"])) > 1:
+        lines.append(f"What counts as right is not the same ({' and '.join(found['metric'])}): nor can the scores be.")
     for row in found["scores"]:
         line = f"- {row['system']}: {row['a']['value']:.1%} → {row['b']['value']:.1%}"
         if pair := row.get("comparison"):

@@ -12,11 +12,14 @@ from executor.errors import UserError
 SUFFIXES = (".txt", ".md", ".markdown", ".rst")
 WORDS = 120
 """words of a passage; a longer paragraph is cut after a sentence"""
+LONGEST = 24
+"""letters of a word; a longer one counts as several"""
 MOST = 200_000
 ENDS = (".", "!", "?", "。", "！", "？", '"', "”", ")")
 """with which a paragraph is whole; a heading or an item of a list belongs to what follows"""
+_UNSPACED = re.compile(r"[\u0e00-\u0e7f\u3040-\u30ff\u4e00-\u9fff]")
 _PARAGRAPH = re.compile(r"\n\s*\n")
-_SENTENCE = re.compile(r"(?<=[.!?。！？])\s+")
+_SENTENCE = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])")
 
 
 def read_passages(path: Path) -> list[dict[str, Any]]:
@@ -62,7 +65,7 @@ def passages(text: str) -> list[str]:
     found: list[str] = []
     for paragraph in _PARAGRAPH.split(text):
         for part in _parts(" ".join(paragraph.split())):
-            if found and not found[-1].endswith(ENDS) and len(found[-1].split()) + len(part.split()) <= WORDS // 2:
+            if found and not found[-1].endswith(ENDS) and length(found[-1]) + length(part) <= WORDS // 2:
                 found[-1] += "\n" + part
             else:
                 found.append(part)
@@ -70,11 +73,31 @@ def passages(text: str) -> list[str]:
 
 
 def _parts(paragraph: str) -> list[str]:
-    if len(paragraph.split()) <= WORDS:
+    if length(paragraph) <= WORDS:
         return [paragraph] if paragraph else []
     parts = [""]
     for sentence in _SENTENCE.split(paragraph):
-        if parts[-1] and len(parts[-1].split()) + len(sentence.split()) > WORDS:
-            parts.append("")
-        parts[-1] = f"{parts[-1]} {sentence}".strip()
+        for piece in _pieces(sentence):
+            if parts[-1] and length(parts[-1]) + length(piece) > WORDS:
+                parts.append("")
+            parts[-1] = f"{parts[-1]} {piece}".strip()
     return parts
+
+
+def length(text: str) -> int:
+    """Words of a text; in scripts without spaces two letters count as one."""
+    return sum(1 + len(word) // LONGEST for word in text.split()) + len(_UNSPACED.findall(text)) // 2
+
+
+def _pieces(sentence: str) -> list[str]:
+    """The sentence, or where it alone is longer than a passage, as much of it as one holds at a time."""
+    if length(sentence) <= WORDS:
+        return [sentence]
+    size = 2 * WORDS - LONGEST
+    words = [word[i : i + size] for word in sentence.split() for i in range(0, len(word), size)]
+    pieces = [""]
+    for word in words:
+        if pieces[-1] and length(f"{pieces[-1]} {word}") > WORDS:
+            pieces.append("")
+        pieces[-1] = f"{pieces[-1]} {word}".strip()
+    return pieces

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from executor.data.convert import Converted, converted, to_messages
 from executor.data.preference import pair_of
 from executor.data.problem import Problem, counts, in_file_order, warning
 from executor.data.read import RawTable, read
-from executor.data.rows import answer, asked, with_system
+from executor.data.rows import answer, asked, sources_of, with_system
 from executor.data.shape import Shape, detect
 from executor.data.split import Split, split
 from executor.data.task import Task, describe, system_prompt
@@ -139,7 +139,7 @@ def prepare(
     prompt = _prompt(data, described, task, mapping)
     rows, tested = ([with_system(row, prompt) for row in part] for part in (cleaned.rows, tested))
     found = [*data.problems(), *check(rows, cleaned.lines)]
-    groups = [_group(row, group_by, place) for place, row in enumerate(rows)] if group_by else None
+    groups = sources_of(rows, group_by)
     parted = split(rows, _ratios(ratios, test is not None), seed, groups)
     steps.append(Step("split", len(rows), len(parted.train) + len(parted.validation) + len(parted.test)))
     _refuse_empty_parts(parted, data, test is not None)
@@ -149,7 +149,11 @@ def prepare(
         test=tested if test is not None else parted.test,
         task=described,
         shape=data.shape.name,
-        problems=[*in_file_order(found), *(_test_problems(other, cleaned.rows, tested, described) if other else [])],
+        problems=[
+            *in_file_order(found),
+            *(_test_problems(other, cleaned.rows, tested, described) if other else []),
+            *(_shared_sources(rows, tested, group_by) if group_by else []),
+        ],
         lineage=[step.record() for step in steps],
         source=data.source(),
         test_source=other.source() if other else None,
@@ -182,12 +186,6 @@ def alone(path: Path, mapping: dict[str, str] | None = None) -> tuple[list[Row],
     return [with_system(row, prompt) for row in rows], task, loaded.source()
 
 
-def _group(row: Row, column: str, place: int) -> Hashable:
-    """Rows without a value are each a group of their own."""
-    value = row["columns"].get(column)
-    return place if value in (None, "") else str(value)
-
-
 def _load(
     path: Path,
     mapping: dict[str, str] | None,
@@ -211,12 +209,19 @@ def _load(
 
 def _keep(table: RawTable, made: Converted, columns: Sequence[str]) -> None:
     """Put the values of these columns into the rows' `columns`. Raises UserError for one that no row has."""
+    kept = [_columns(raw) for raw in table.rows] if columns else []
     for column in columns:
-        if not any(column in raw for raw in table.rows):
+        if not any(column in raw for raw in kept):
             fix = nearest(column, table.columns) or f"Its columns are {', '.join(table.columns[:12])}."
             raise UserError(f'{table.path.name} has no column "{column}"', str(table.path), fix)
     for row, index in zip(made.rows if columns else [], made.indexes, strict=False):
-        row["columns"] = {column: table.rows[index].get(column) for column in columns}
+        row["columns"] = {column: kept[index].get(column) for column in columns}
+
+
+def _columns(raw: Row) -> Row:
+    """A row's columns; those that a run kept beside its messages count as well."""
+    within = raw.get("columns")
+    return {**within, **raw} if isinstance(within, dict) else raw
 
 
 def _refuse_few(data: _Loaded, cleaned: Cleaned) -> None:
@@ -305,6 +310,17 @@ def _refuse_empty_parts(parted: Split, data: _Loaded, tested_elsewhere: bool) ->
             str(data.table.path),
             "Add rows that differ, or give the test rows in a file of their own with --test.",
         )
+
+
+def _shared_sources(rows: Sequence[Row], tested: Sequence[Row], column: str) -> list[Problem]:
+    """Sources of the test file that rows to learn come from, too: the score then speaks of known sources."""
+    known, there = (set(sources_of(part, column) or ()) for part in (rows, tested))
+    both = {each for each in known & there if each.startswith("= ")}
+    if not both:
+        return []
+    message = f"{len(both)} of the {len(there)} sources of the test rows ({column}) have rows to learn from as well"
+    fix = "Keep each source on one side, or read the score as that of known sources."
+    return [warning("source_on_both_sides", message, fix, None, column)]
 
 
 def _test_problems(test: _Loaded, rows: Sequence[Row], tested: Sequence[Row], described: Task) -> list[Problem]:

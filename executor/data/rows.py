@@ -15,11 +15,21 @@ LEAD = ("system", "developer")
 
 def answer(row: Row) -> str:
     """The last assistant message: its text, or its tool calls as JSON."""
-    turn = next((turn for turn in reversed(row["messages"]) if turn.get("role") == "assistant"), None)
+    turn = last_reply(row)
     if turn is None:
         return ""
     text = plain_text(turn.get("content")).strip()
     return text or (json.dumps(calls(turn), ensure_ascii=False, sort_keys=True) if has_call(turn) else "")
+
+
+def last_reply(row: Row) -> Row | None:
+    return next((turn for turn in reversed(row["messages"]) if turn.get("role") == "assistant"), None)
+
+
+def answers_with_call(row: Row) -> bool:
+    """Whether the last assistant message calls a tool and says nothing."""
+    turn = last_reply(row)
+    return turn is not None and has_call(turn) and not plain_text(turn.get("content")).strip()
 
 
 def calls(turn: Row) -> Any:
@@ -87,6 +97,14 @@ def with_system(row: Row, text: str) -> Row:
     if not text or any(turn.get("role") in LEAD for turn in row["messages"]):
         return row
     return {**row, "messages": [{"role": "system", "content": text}, *row["messages"]]}
+
+
+def sources_of(rows: Sequence[Row], column: str | None) -> list[str] | None:
+    """The value that each row has in `column`; a row without one is a source of its own. None without a column."""
+    if column is None:
+        return None
+    found = [row.get("columns", {}).get(column) for row in rows]
+    return [f"row {place}" if value in (None, "") else f"= {value}" for place, value in enumerate(found)]
 
 
 def grouped(keys: Iterable[str]) -> dict[str, list[int]]:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from executor.data.rows import answer
+from executor.data.rows import answer, answers_with_call
 
 _LABEL_LENGTH = 80
 _MOST_LABELS = 500
@@ -33,11 +33,13 @@ def describe(rows: Sequence[dict[str, Any]]) -> Task:
     """The kind of the last assistant messages.
 
     label: short single-line answers of which, on average, each occurs at least twice; json: objects. Of preference
-    rows it is text: what is chosen is better than what is rejected, not right.
+    rows it is text: what is chosen is better than what is rejected, not right. So it is of tool calls, which each
+    template writes in its own way.
     """
     tally = Tally()
     tally.add([answer(row) for row in rows])
-    return Task(kind="text", longest_answer=tally.longest) if any("rejected" in row for row in rows) else tally.task()
+    pairs, calling = any("rejected" in row for row in rows), sum(map(answers_with_call, rows)) > len(rows) / 2
+    return Task(kind="text", longest_answer=tally.longest) if pairs or calling else tally.task()
 
 
 class Tally:

@@ -18,10 +18,13 @@ class Reply:
     """An answer, and what it took."""
 
     text: str
-    prompt_tokens: int
-    output_tokens: int
+    prompt_tokens: int | None
+    """None: a server that does not say"""
+    output_tokens: int | None
     seconds: float
     """here: the batch's time, divided by its rows"""
+    cut: bool = False
+    """whether the limit of tokens ended it"""
 
 
 def ask(
@@ -44,6 +47,6 @@ def ask(
     seconds = (time.perf_counter() - started) / max(1, len(asked))
     decode = job.template.tokenizer.decode
     return [
-        Reply(decode(list(found.ids)).strip(), len(prompt), len(found.ids) + 1, seconds)
+        Reply(decode(list(found.ids)).strip(), len(prompt), len(found.ids) + 1, seconds, len(found.ids) >= most)
         for found, prompt in zip(answers, prompts, strict=True)
     ]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,19 @@ import openai
 
 from executor.errors import ServiceError, UserError
 from executor.evaluate.ask import Messages, Reply
-from executor.files import append_jsonl, read_jsonl
+from executor.evaluate.wire import messages_to_send, tools_to_send
+from executor.files import append_jsonl, read_jsonl, write_jsonl
 from executor.spec import EndpointSpec
 
 AT_ONCE = 4
 """requests under way together"""
 SECONDS = 120.0
+PATIENCE = 0.5
+"""seconds between two looks at whether the user asked to stop"""
 RETRIES = 4
 """of the SDK, with growing pauses: connection faults, 408, 409, 429 and 5xx"""
+THINKING = 8192
+"""tokens more for a model that spends its answer on reasoning, which no server tells beforehand"""
 NO_KEY = "none"
 """what a server that asks for no key is sent"""
 
@@ -30,42 +36,55 @@ class Endpoint:
 
     def __init__(self, spec: EndpointSpec) -> None:
         self.spec = spec
-        key = os.environ.get(spec.key) or NO_KEY
+        key = (os.environ.get(spec.key) if spec.key else None) or NO_KEY
         self.client = openai.OpenAI(base_url=spec.url, api_key=key, timeout=SECONDS, max_retries=RETRIES)
-        self.length, self.temperature = "max_tokens", True
+        self.length, self.temperature, self.thinking = "max_tokens", True, 0
 
-    def answers(self, asked: Sequence[Messages], limit: int, kept: Path, report: Callable[[int], None]) -> list[Reply]:
+    def answers(
+        self,
+        asked: Sequence[Messages],
+        limit: int,
+        kept: Path,
+        report: Callable[[int], None],
+        tools: Sequence[Any] | None = None,
+    ) -> list[Reply]:
         """The replies in the order given. `kept` gathers them as they come; those it holds are not asked again.
 
-        Raises UserError for a wrong key or model, ServiceError where the server fails.
+        `report` gets how many there are, twice a second at least; what it raises ends the asking. Raises UserError for
+        a wrong key or model, ServiceError where the server fails.
         """
-        found = {line["row"]: Reply(**line["reply"]) for line in (read_jsonl(kept) if kept.exists() else [])}
+        lines = [line for line in (read_jsonl(kept) if kept.exists() else []) if line["row"] < len(asked)]
+        found = {line["row"]: Reply(**line["reply"]) for line in lines}
         kept.parent.mkdir(parents=True, exist_ok=True)
-        left = [row for row in range(len(asked)) if row not in found]
+        write_jsonl(kept, lines)  # without the half line that a crash left, which would spoil the next one
+        given = tools or [None] * len(asked)
         pool = ThreadPoolExecutor(AT_ONCE)
         try:
-            pending = {pool.submit(self.answer, asked[row], limit): row for row in left}
-            for done in as_completed(pending):
-                row = pending[done]
-                found[row] = done.result()
-                append_jsonl(kept, {"row": row, "reply": vars(found[row])})
-                report(len(found))
+            left = [row for row in range(len(asked)) if row not in found]
+            pending = {pool.submit(self.answer, asked[row], limit, given[row]): row for row in left}
+            for done in finished(pending, lambda: report(len(found))):
+                found[pending[done]] = done.result()
+                append_jsonl(kept, {"row": pending[done], "reply": vars(done.result())})
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
         return [found[row] for row in range(len(asked))]
 
-    def answer(self, messages: Messages, limit: int) -> Reply:
+    def answer(self, messages: Messages, limit: int, tools: Any = None) -> Reply:
         started = time.perf_counter()
-        response = self.request(messages, limit)
-        choice = response.choices[0].message if response.choices else None
-        text = (choice.content or "") if choice else ""
+        sent, offered = messages_to_send(messages), tools_to_send(tools)
+        short = not self.thinking
+        response = self.request(sent, limit, offered)
+        if short and ended_early(response) and not text_of(response):
+            self.thinking = THINKING
+            response = self.request(sent, limit, offered)
         usage = response.usage
         seconds = time.perf_counter() - started
-        prompt, output = (usage.prompt_tokens, usage.completion_tokens) if usage else (0, 0)
-        return Reply(text.strip(), prompt, output, seconds)
+        prompt, output = (usage.prompt_tokens, usage.completion_tokens) if usage else (None, None)
+        return Reply(text_of(response), prompt, output, seconds, cut=ended_early(response))
 
-    def request(self, messages: Any, limit: int) -> Any:
-        options: dict[str, Any] = {self.length: limit} | ({"temperature": 0} if self.temperature else {})
+    def request(self, messages: Any, limit: int, tools: Any) -> Any:
+        options: dict[str, Any] = {self.length: limit + self.thinking}
+        options |= ({"temperature": 0} if self.temperature else {}) | ({"tools": tools} if tools else {})
         try:
             return self.client.chat.completions.create(model=self.spec.model, messages=messages, **options)
         except openai.BadRequestError as error:
@@ -75,10 +94,10 @@ class Endpoint:
                 self.temperature = False
             else:
                 raise self.refused(error) from None
-            return self.request(messages, limit)
+            return self.request(messages, limit, tools)
         except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
-            fix = f"Set {self.spec.key} to a key of this server."
-            raise UserError(f"The server refuses the key ({error.status_code})", self.spec.url, fix) from None
+            key = f"Set {self.spec.key} to a key of this server." if self.spec.key else "Name its key with --key-env."
+            raise UserError(f"The server refuses the key ({error.status_code})", self.spec.url, key) from None
         except openai.NotFoundError as error:
             raise self.refused(error) from None
         except openai.OpenAIError as error:
@@ -88,6 +107,31 @@ class Endpoint:
     def refused(self, error: openai.APIStatusError) -> UserError:
         what = f"The server refuses the request ({error.status_code}): {plainly(error)}"
         return UserError(what, self.spec.url, f'Check the model name "{self.spec.model}" and the URL.')
+
+
+def finished(pending: dict[Future[Reply], int], look: Callable[[], None]) -> Iterator[Future[Reply]]:
+    """The futures as they end; `look` is called between them and while nothing ends."""
+    left = set(pending)
+    while left:
+        look()
+        done, left = wait(left, timeout=PATIENCE, return_when=FIRST_COMPLETED)
+        yield from done
+    look()
+
+
+def ended_early(response: Any) -> bool:
+    return bool(response.choices) and response.choices[0].finish_reason == "length"
+
+
+def text_of(response: Any) -> str:
+    """What was answered: the text, else the tool calls as JSON; empty where there is neither."""
+    message = response.choices[0].message if response.choices else None
+    if message is None:
+        return ""
+    text = (message.content or "").strip()
+    if text or not message.tool_calls:
+        return text
+    return json.dumps([call.model_dump() for call in message.tool_calls], ensure_ascii=False, sort_keys=True)
 
 
 def plainly(error: Exception) -> str:

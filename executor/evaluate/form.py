@@ -12,7 +12,7 @@ from typing import Any
 from jsonschema import Draft202012Validator
 from referencing import Registry
 
-from executor.evaluate.metrics import number_in, parse_json
+from executor.evaluate.reading import calls_in, number_in, parse_json
 from executor.spec import DataSpec, FormSpec
 
 LEAST = 20
@@ -34,29 +34,31 @@ class Form:
     holds: Callable[[str], bool]
 
 
-def form_of(given: FormSpec | None, data: DataSpec, answers: Sequence[str]) -> Form:
-    """The form that the user gave, else what the training answers have in common."""
+def form_of(given: FormSpec | None, data: DataSpec, answers: Sequence[str], whose: str = "training") -> Form:
+    """The form that the user gave, else what the training answers have in common; `whose`: where there are none."""
     if given is not None and given.json_schema is not None:
         return under_schema(given.json_schema, "JSON under the schema that was given")
     if given is not None and given.regex is not None:
         return matching([given.regex], f"the pattern that was given: {given.regex}")
+    if all(calls_in(answer) is not None for answer in answers):
+        return Form("tool calls and nothing else", lambda text: calls_in(text) is not None)
     if data.kind == "label":
         labels = frozenset(data.labels)
         return Form(f"one of the {len(labels)} labels and nothing else", lambda text: text in labels)
     if data.kind == "json":
-        return under_schema(inferred_schema(answers), "a JSON object with the keys and types of the training answers")
+        return under_schema(inferred_schema(answers), f"a JSON object with the keys and types of the {whose} answers")
     if patterns := inferred_patterns(answers):
-        return matching(patterns, f"the pattern of the training answers: {' or '.join(patterns)}")
+        return matching(patterns, f"the pattern of the {whose} answers: {' or '.join(patterns)}")
     if all(number_in(answer) is not None and len(answer.split()) <= 2 for answer in answers):
         return Form("a number and nothing else", lambda text: number_in(text) is not None and len(text.split()) <= 2)
-    return of_length(answers)
+    return of_length(answers, whose)
 
 
-def of_length(answers: Sequence[str]) -> Form:
-    """Not empty, at most twice the longest training answer, and on one line where all of those are."""
+def of_length(answers: Sequence[str], whose: str = "training") -> Form:
+    """Not empty, at most twice the longest of these answers, and on one line where all of those are."""
     longest = 2 * max(map(len, answers))
     one_line = all("\n" not in answer.strip() for answer in answers) and len(answers) >= LEAST
-    says = f"at most {longest} characters (twice the longest training answer)" + (", on one line" if one_line else "")
+    says = f"at most {longest} characters (twice the longest {whose} answer)" + (", on one line" if one_line else "")
     return Form(says, lambda text: 0 < len(text) <= longest and not (one_line and "\n" in text))
 
 

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import math
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
+from executor.evaluate.reading import calls_in, canonical, is_identifier, is_number, normal, number_in, parse_json
 from executor.spec import DataSpec, MetricName
 
 SHORT_WORDS = 6
 """an answer of so few words is right or wrong; a longer one can be partly right"""
 NEARLY_ALL = 0.95
-_ARTICLES = re.compile(r"\b(a|an|the)\b")
-_NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?:[eE][+-]?\d+)?")
+RELATIVE, ABSOLUTE = Decimal("1e-6"), Decimal("1e-12")
 
 
 @dataclass(frozen=True)
@@ -39,12 +37,6 @@ def exact(output: str, expected: str) -> float:
     return float(output.strip() == expected.strip())
 
 
-def normal(text: str) -> str:
-    """Lower case without punctuation and English articles, single spaces: SQuAD's rule (Rajpurkar 2016)."""
-    kept = (" " if unicodedata.category(each)[0] in "PSZC" else each for each in unicodedata.normalize("NFKC", text))
-    return " ".join(_ARTICLES.sub(" ", "".join(kept).casefold()).split())
-
-
 def normalised(output: str, expected: str) -> float:
     """Equal but for case, punctuation and articles; texts of punctuation alone must be equal as they are."""
     left, right = normal(output), normal(expected)
@@ -57,29 +49,22 @@ def contains(output: str, expected: str) -> float:
     return float(f" {wanted} " in f" {normal(output)} ") if wanted else exact(output, expected)
 
 
-def number_in(text: str) -> float | None:
-    """The last number of a text; commas between digits are left out."""
-    found = _NUMBER.findall(text)
-    return float(found[-1].replace(",", "")) if found else None
-
-
 def numeric(output: str, expected: str) -> float:
-    """The last numbers are equal within a relative 1e-6."""
+    """The last numbers are equal: whole ones exactly, others within a relative 1e-6."""
     value, wanted = number_in(output), number_in(expected)
-    return float(value is not None and wanted is not None and math.isclose(value, wanted, rel_tol=1e-6, abs_tol=1e-9))
+    if value is None or wanted is None:
+        return 0.0
+    if value == value.to_integral_value() and wanted == wanted.to_integral_value():
+        return float(value == wanted)
+    return float(abs(value - wanted) <= max(ABSOLUTE, RELATIVE * max(abs(value), abs(wanted))))
 
 
-def parse_json(text: str) -> Any | None:
-    """The JSON value, or None where it is not JSON (or is null)."""
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-
-
-def canonical(value: Any) -> str:
-    """JSON text with sorted keys: unlike Python, it tells 1 from true."""
-    return json.dumps(value, sort_keys=True)
+def same_calls(output: str, expected: str) -> float:
+    """The same functions with the same arguments, in any order; an expected answer in words is to be said in words."""
+    said, wanted = calls_in(output), calls_in(expected)
+    if wanted is None:
+        return normalised(output, expected) if said is None else 0.0
+    return float(said is not None and Counter(said) == Counter(wanted))
 
 
 def same_json(output: str, expected: str) -> float:
@@ -136,6 +121,7 @@ METRICS: dict[MetricName, Metric] = {
     "normalised": Metric("match but for case, punctuation and articles", normalised, beside=("contains",)),
     "contains": Metric("the expected answer stands in the output as whole words", contains, beside=("normalised",)),
     "numeric": Metric("equality of the last number", numeric, beside=("exact",)),
+    "tool_calls": Metric("the same tool calls with the same arguments", same_calls),
     "json": Metric("equality of the parsed JSON", same_json, beside=("field_f1",)),
     "field_f1": Metric("F1 over the fields of the JSON", field_f1, binary=False, beside=("json",)),
     "chrf": Metric("chrF, character n-gram F-score from 0 to 1", chrf, binary=False, beside=("rouge_l",)),
@@ -146,11 +132,15 @@ BY_KIND: dict[str, MetricName] = {"label": "label", "json": "json", "text": "chr
 
 def choose(kind: str, answers: Sequence[str]) -> tuple[MetricName, str]:
     """(metric, reason) for a task of this kind, by its training answers, at least one."""
+    if share(answers, lambda text: calls_in(text) is not None) >= NEARLY_ALL:
+        return "tool_calls", "the answers are tool calls"
     if kind == "label":
         return "label", f"the answers are a closed set of {len(set(answers))} labels"
     if kind == "json":
         return "json", "the answers are JSON objects"
-    if share(answers, lambda text: bool(_NUMBER.fullmatch(text.strip().strip("$€£%")))) >= NEARLY_ALL:
+    if any(map(is_identifier, answers)) and share(answers, lambda text: text.strip().isdigit()) >= NEARLY_ALL:
+        return "exact", "the answers are digits whose leading zeros count: identifiers, not numbers"
+    if share(answers, is_number) >= NEARLY_ALL:
         return "numeric", "the answers are numbers"
     if share(answers, lambda text: "\n" not in text.strip() and len(text.split()) <= SHORT_WORDS) >= NEARLY_ALL:
         return "normalised", f"the answers have at most {SHORT_WORDS} words: each is right or wrong"

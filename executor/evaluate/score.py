@@ -63,11 +63,13 @@ class Scorer:
         return found
 
 
-def make_scorer(data: DataSpec, answers: Sequence[str], settings: EvaluateSpec | None = None) -> Scorer:
-    """`answers` are the training answers, at least one."""
+def make_scorer(
+    data: DataSpec, answers: Sequence[str], settings: EvaluateSpec | None = None, whose: str = "training"
+) -> Scorer:
+    """`answers` are the training answers, at least one; `whose`: the test rows' where there is no training."""
     settings = settings or EvaluateSpec()
     metric = METRICS[metric_name(settings.metric, data)]
-    return Scorer(metric, form_of(settings.form, data, answers), profile(list(answers)))
+    return Scorer(metric, form_of(settings.form, data, answers, whose), profile(list(answers)))
 
 
 def macro_f1_interval(expected: Sequence[str], outputs: Sequence[str], clusters: Clusters = None) -> dict[str, Any]:

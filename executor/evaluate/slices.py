@@ -8,7 +8,7 @@ from typing import Any
 
 from executor.data.judge.told import language
 from executor.data.rows import answer, asked
-from executor.evaluate.statistics import interval
+from executor.evaluate.statistics import Clusters, interval
 from executor.spec import DataSpec
 
 LEAST = 5
@@ -30,20 +30,23 @@ def parts(rows: Sequence[dict[str, Any]], data: DataSpec) -> dict[str, list[str]
     return {by: values for by, values in found.items() if sum(n >= LEAST for n in Counter(values).values()) >= 2}
 
 
-def sliced(values: Sequence[float], by: dict[str, list[str]], binary: bool) -> dict[str, dict[str, Any]]:
+def sliced(
+    values: Sequence[float], by: dict[str, list[str]], binary: bool, clusters: Clusters = None
+) -> dict[str, dict[str, Any]]:
     """`{by: {part: score}}` of the parts with enough rows."""
     found: dict[str, dict[str, Any]] = {}
-    for name, places in by.items():
-        counts = Counter(places)
-        found[name] = {
-            part: interval([value for value, place in zip(values, places, strict=True) if place == part], binary)
-            for part in sorted(counts)
-            if counts[part] >= LEAST
-        }
+    for name, parted in by.items():
+        counts = Counter(parted)
+        found[name] = {}
+        for part in sorted(counts):
+            rows = [row for row, place in enumerate(parted) if place == part]
+            if len(rows) >= LEAST:
+                within = [clusters[row] for row in rows] if clusters else None
+                found[name][part] = interval([values[row] for row in rows], binary, within)
     return found
 
 
 def worst(found: dict[str, dict[str, Any]]) -> dict[str, Any] | None:
-    """The part that is surely worst: the lowest upper bound of all, as `{"by", "part", **score}`."""
+    """The weakest part: the lowest upper bound of all, as `{"by", "part", **score}`."""
     each = [{"by": by, "part": part, **score} for by, group in found.items() for part, score in group.items()]
     return min(each, key=lambda score: (score["high"], score["value"]), default=None)

@@ -190,4 +190,5 @@ def compare(
     return {
         "a": name_a, "b": name_b, "metric": "task_accuracy", "difference": difference, "low": low, "high": high,
         "p_value": p_value, "test": test, "n": n, "detectable_difference": detectable, "discordant": discordant,
+        "sources": len(set(clusters)) if clusters else None,
     }  # fmt: skip

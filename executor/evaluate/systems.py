@@ -104,7 +104,7 @@ class Retrieval:
         for place in self.texts.nearest(asked(row), self.count):
             held = "\n".join([*chosen, self.texts.texts[place]])
             if self.job.template.count([{"role": "user", "content": held}]) > PASSAGE_TOKENS:
-                break
+                continue  # a shorter one may still fit
             chosen.append(self.texts.texts[place])
         if chosen:
             told = "\n\n".join(reversed(chosen))

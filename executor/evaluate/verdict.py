@@ -21,6 +21,9 @@ SMALL_MODEL = 1_000_000_000
 """parameters; below it a failed prompt says nothing about prompting in general"""
 ADEQUATE = 0.10
 """a test that would show a difference of so much is large enough to say that there is none"""
+FEW_SOURCES = 6
+"""sources of test rows; of fewer, no permutation of signs is rarer than one in twenty"""
+SIGNIFICANT = 0.05
 Scores = dict[str, dict[str, dict[str, Any]]]
 
 
@@ -108,10 +111,12 @@ def verdict(
     commonest: dict[str, Any] | None,
     leaked: int,
     spec: RunSpec,
+    cautions: Sequence[str] = (),
 ) -> tuple[str, list[str]]:
     """`ship`, `do_not_ship` or `inconclusive`, with the reasons, the deciding one first.
 
     `commonest`: the comparison with always answering the commonest label; None where answers are no labels.
+    `cautions` are told beside the reasons. Rows of fewer than FEW_SOURCES sources show no difference either way.
     """
     settings = spec.evaluate
     name = comparison["a"]
@@ -127,24 +132,31 @@ def verdict(
         for name, s in regression.items()
         if s["verdict"] == "lost"
     ]
-    if comparison["high"] < settings.min_useful_gain:
+    sources = comparison.get("sources")
+    few = sources is not None and sources < FEW_SOURCES
+    if comparison["high"] < settings.min_useful_gain and not few:
         stops.append(f"The gain is {gain} {against}: below the useful {settings.min_useful_gain:.0%} even at best.")
     plain = no_better(who, tuned, commonest, settings.min_useful_gain)
-    if plain and adequate(comparison["n"]):
+    if plain and adequate(comparison["n"]) and not few:
         stops.append(plain)
     if stops:
-        return "do_not_ship", stops
+        return "do_not_ship", [*stops, *cautions]
     fits = settings.target is None or tuned["value"] >= settings.target
     unclear = [name for name, s in regression.items() if s["verdict"] == "unclear"]
     warning = [f"Unclear on this few items: {', '.join(unclear)}."] if unclear else []
-    if comparison["low"] > 0 and fits and not plain:
-        return "ship", [f"{who} gains {gain} {against}; p = {comparison['p_value']:.2g}.", *warning]
+    shown = comparison["low"] > 0 and comparison["p_value"] < SIGNIFICANT
+    if shown and fits and not plain and not few:
+        return "ship", [f"{who} gains {gain} {against}; p = {comparison['p_value']:.2g}.", *warning, *cautions]
     reasons = [plain] if plain else []
+    if few:
+        where = "one source" if sources == 1 else f"{sources} sources"
+        reasons.append(f"The test rows come from {where}: at least {FEW_SOURCES} are needed to tell.")
     if not fits:
         reasons.append(f"{who} gets {percent(tuned)}; the target is {settings.target:.0%}.")
-    if comparison["low"] <= 0:
-        reasons.append(f"The gain of {gain} {against} may be chance{more_rows(comparison, settings.min_useful_gain)}.")
-    return "inconclusive", [*reasons, *warning]
+    if not shown:
+        more = more_rows(comparison, settings.min_useful_gain)
+        reasons.append(f"The gain of {gain} {against} may be chance (p = {comparison['p_value']:.2g}){more}.")
+    return "inconclusive", [*reasons, *warning, *cautions]
 
 
 def no_better(who: str, tuned: dict[str, Any], commonest: dict[str, Any] | None, useful: float) -> str:
@@ -152,7 +164,8 @@ def no_better(who: str, tuned: dict[str, Any], commonest: dict[str, Any] | None,
     if commonest is None or (commonest["low"] > 0 and commonest["high"] >= useful):
         return ""
     share = tuned["value"] - commonest["difference"]
-    return f"{who} ({percent(tuned)}) is no better than always answering the commonest label ({share:.0%})."
+    fixed = f"always answering the commonest label ({share:.0%})"
+    return f"{who} ({percent(tuned)}) is not shown to be usefully better than {fixed}."
 
 
 def adequate(rows: int) -> bool:

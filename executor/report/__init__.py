@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from executor.files import write_text
-from executor.report import examples, markdown, page, record, results, systems, training
+from executor.report import again, examples, markdown, page, record, results, systems, training
 from executor.report.document import Report
 from executor.report.folder import RunFiles, read_run
 
@@ -46,7 +46,7 @@ def build(run: RunFiles) -> Report:
         record.settings(run),
         record.estimate(run),
         systems.sources(run),
-        record.again(run),
+        again.again(run),
         record.environment(run),
         record.broken(run),
     )

@@ -9,8 +9,8 @@ from executor.files import read_jsonl
 from executor.report import draw
 from executor.report import figures as say
 from executor.report.document import Block, Figure, Origin, Paragraph, Section, Table
-from executor.report.folder import RunFiles, mapping, mappings, number
-from executor.report.results import best_system, message
+from executor.report.folder import RunFiles, best_system, mapping, mappings, number, subject
+from executor.report.results import message
 
 SHOWN = 5
 """rows of each kind"""
@@ -24,11 +24,14 @@ def accuracy(line: dict[str, Any]) -> float | None:
 
 
 def side_by_side(run: RunFiles) -> Section | None:
-    """Rows that tuning won and rows that it lost against the best other system, with both answers."""
-    measured = mapping(run.summary.get("scores"))
-    other = str(mapping(run.summary.get("comparison")).get("b") or "") if run.outputs.get("fine_tuned") else ""
-    other = other or best_system({system: cells for system, cells in measured.items() if system != "fine_tuned"})
-    ours, theirs = run.outputs.get("fine_tuned", []), run.outputs.get(other, [])
+    """Rows that the model in question won and lost against the best other system, with both answers."""
+    measured, about = mapping(run.summary.get("scores")), subject(run)
+    if not run.summary.get("verdict") and about != "fine_tuned":
+        return None
+    compared = mapping(run.summary.get("comparison"))
+    other = str(compared.get("b") or "") if compared.get("a") == about else ""
+    other = other or best_system({system: cells for system, cells in measured.items() if system != about})
+    ours, theirs = run.outputs.get(about, []), run.outputs.get(other, [])
     if not ours or len(ours) != len(theirs):
         return None
     pairs = []
@@ -38,11 +41,10 @@ def side_by_side(run: RunFiles) -> Section | None:
             pairs.append((values[0] - values[1], mine, old))
     won = sorted((pair for pair in pairs if pair[0] > 0), key=lambda pair: -pair[0])
     lost = sorted((pair for pair in pairs if pair[0] < 0), key=lambda pair: pair[0])
-    name = say.name(other)
-    lead = (
-        f"Fine-tuned is better on {len(won):,} rows, {name} on {len(lost):,}, and {len(pairs) - len(won) - len(lost):,}"
-    )
-    origin = Origin("measured", f"evaluation/fine_tuned.jsonl and evaluation/{other}.jsonl")
+    name, own = say.name(other), say.name(about)
+    even = len(pairs) - len(won) - len(lost)
+    lead = f"{say.title(about)} is better on {len(won):,} rows, {name} on {len(lost):,}, and {even:,}"
+    origin = Origin("measured", f"evaluation/{about}.jsonl and evaluation/{other}.jsonl")
     blocks: list[Block] = [Paragraph(f"{lead} are even.", origin)]
     for title, found in (("Won", won), ("Lost", lost)):
         rows = tuple(
@@ -52,9 +54,12 @@ def side_by_side(run: RunFiles) -> Section | None:
         )  # fmt: skip
         if rows:
             blocks.append(
-                Table(("message", "expected", name, "fine-tuned"), rows, title=f"{title}: {len(rows)} of {len(found)}")
+                Table(("message", "expected", name, own), rows, title=f"{title}: {len(rows)} of {len(found)}")
             )
-    if opinion := mapping(run.summary.get("judged")):
+    opinion = mapping(run.summary.get("judged"))
+    if opinion.get("failed"):
+        blocks.append(Paragraph(f"The model {say.plain(opinion.get('judge'))} gave no opinion: {opinion['failed']}"))
+    elif opinion:
         counts = [say.whole(opinion.get(key)) for key in ("won", "lost", "tied", "contradicted")]
         text = (
             f"The model {say.plain(opinion.get('judge'))} compared {say.whole(opinion.get('rows'))} pairs in both "
@@ -66,10 +71,8 @@ def side_by_side(run: RunFiles) -> Section | None:
 
 
 def confusion(run: RunFiles) -> Section | None:
-    """Which label was answered for which, of the fine-tuned model, else of the best system; only for few labels."""
-    system = "fine_tuned" if run.outputs.get("fine_tuned") else best_system(
-        {each: mapping(run.summary.get("scores")).get(each) for each, lines in run.outputs.items() if lines}
-    )  # fmt: skip
+    """Which label the model in question answers for which; only for few labels."""
+    system = subject(run)
     labels = mapping(run.spec.get("data")).get("labels")
     lines = run.outputs.get(system, [])
     if mapping(run.spec.get("data")).get("kind") != "label" or not isinstance(labels, list) or not lines:

@@ -1,4 +1,4 @@
-"""All comparisons of the tuned system together."""
+"""All comparisons of the system in question together."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from executor.report.folder import number
 
 
 def family(found: list[dict[str, Any]]) -> Table | None:
-    """All comparisons of the tuned system, with p-values that hold together."""
+    """All comparisons of the system in question, with p-values that hold together."""
     rows = []
     for each in found:
         if number(each.get("difference")) is None:
@@ -21,6 +21,12 @@ def family(found: list[dict[str, Any]]) -> Table | None:
                      say.p_value(each.get("p_value")), say.p_value(each.get("p_adjusted"))))  # fmt: skip
     if len(rows) < 2:
         return None
-    head = ("fine-tuned", "difference, points", "95 % interval", "p", "p, all together (Holm)")
+    head = (
+        say.name(found[0].get("a") or "fine_tuned"),
+        "difference, points",
+        "95 % interval",
+        "p",
+        "p, all together (Holm)",
+    )
     origin = Origin("computed", "paired on the same rows; Holm's adjustment over all lines")
     return Table(head, tuple(rows), (1, 2, 3, 4), origin, "Every comparison")

@@ -103,6 +103,27 @@ def flat(value: Any, prefix: str = "") -> list[tuple[str, Any]]:
     return leaves
 
 
+def best_system(scores: dict[str, Any]) -> str:
+    """The system with the highest task accuracy; the first of them in the order of cost. Empty without scores."""
+
+    def value(system: str) -> float:
+        known = number(mapping(mapping(scores[system]).get("task_accuracy")).get("value"))
+        return -1.0 if known is None else known
+
+    return max(in_order(set(scores)), key=value, default="")
+
+
+def subject(run: RunFiles) -> str:
+    """The system that the run is about: the one with a verdict, else the tuned one, else the best that was measured."""
+    compared = str(mapping(run.summary.get("comparison")).get("a") or "")
+    if run.summary.get("verdict") and run.outputs.get(compared):
+        return compared
+    if run.outputs.get("fine_tuned") and run.spec.get("kind") != "endpoint":
+        return "fine_tuned"
+    measured = mapping(run.summary.get("scores"))
+    return best_system({each: measured.get(each) for each, lines in run.outputs.items() if lines})
+
+
 def in_order(systems: set[str]) -> list[str]:
     """The known systems in the order of their cost, then named endpoints."""
     return [each for each in SYSTEMS if each in systems] + sorted(systems - set(SYSTEMS))

@@ -1,12 +1,11 @@
-"""How it came about: data, settings and their reasons, the estimate against the measurement, how to run again."""
+"""How it came about: data, settings and their reasons, the estimate against the measurement."""
 
 from __future__ import annotations
 
-import shlex
 from typing import Any
 
 from executor.report import figures as say
-from executor.report.document import Block, Commands, Origin, Paragraph, Section, Table
+from executor.report.document import Block, Origin, Paragraph, Section, Table
 from executor.report.folder import RunFiles, flat, mapping, mappings, number
 
 NOT_SETTINGS = ("cited", "data", "estimate", "kind", "reasons", "stages")
@@ -116,38 +115,6 @@ def _metrics(measured: dict[str, Any], seconds: Any) -> tuple[tuple[str, str], .
         ("trainable parameters", say.whole(measured.get("trainable_parameters"))),
         ("the whole run", say.duration(seconds)),
     )
-
-
-def again(run: RunFiles) -> Section:
-    """Commands that repeat or continue this run; only those whose files are there."""
-    folder = run.path.absolute()
-
-    def there(name: str) -> bool:
-        return (folder / name).exists()
-
-    def path(name: str) -> str:
-        return shlex.quote(str(folder / name))
-
-    lines = []
-    source = mapping(run.data.get("source")).get("path") or mapping(run.spec.get("data")).get("path")
-    if source:
-        lines.append(("the whole job", " ".join(["finetune go", shlex.quote(str(source)), *job_options(run)])))
-    if there("spec.yaml"):
-        lines.append(("train again with the same settings", f"finetune train {path('spec.yaml')}"))
-    if there("adapter") and there("data/test.jsonl"):
-        lines.append(("score the tuned model again", f"finetune evaluate {path('')} --data {path('data/test.jsonl')}"))
-    return Section("How to run it again", (Commands(tuple(lines)) if lines else Paragraph("No spec was recorded."),))
-
-
-def job_options(run: RunFiles) -> list[str]:
-    """What the spec says beyond the data file, as options of `finetune go`."""
-    data, model, evaluate = (mapping(run.spec.get(part)) for part in ("data", "model", "evaluate"))
-    named = {"--test": data.get("test"), "--task": data.get("task"), "--target": evaluate.get("target")}
-    if model.get("source") in ("folder", "hub"):
-        named["--base-model"] = model.get("folder") or model.get("hub_id")
-    options = [f"{option} {shlex.quote(str(value))}" for option, value in named.items() if value is not None]
-    columns = mapping(data.get("mapping")).items()
-    return options + [f"--map {shlex.quote(f'{role}={column}')}" for role, column in columns]
 
 
 def environment(run: RunFiles) -> Section | None:

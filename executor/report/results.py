@@ -9,7 +9,7 @@ from executor.report import draw
 from executor.report import figures as say
 from executor.report.document import Answer, Block, Bullets, Figure, Origin, Paragraph, Section, Table, Tone
 from executor.report.family import family
-from executor.report.folder import RunFiles, in_order, mapping, mappings, number, texts
+from executor.report.folder import RunFiles, best_system, in_order, mapping, mappings, number, subject, texts
 
 METRICS = ("task_accuracy", "format_compliance", "style_match")
 VERDICTS: dict[str, tuple[str, Tone]] = {
@@ -25,7 +25,7 @@ APPROACHES = {
     "rag_plus_fine_tune": "Use retrieval and fine-tune",
     "other": "Use another method, do not fine-tune",
 }
-MEASURED_BY = {"prompt": "prompt", "few_shot": "few_shot", "rag": "rag", "fine_tune": "fine_tuned"}
+MEASURED_BY = {"few_shot": "few_shot", "rag": "rag", "fine_tune": "fine_tuned"}
 WRONG_ROWS = 10
 
 
@@ -72,7 +72,7 @@ def _score(run: RunFiles, system: str, metric: str) -> str:
 
 def _decided(run: RunFiles, decision: dict[str, Any]) -> tuple[str, Origin | None]:
     scores = mapping(run.summary.get("scores"))
-    system = MEASURED_BY.get(str(decision.get("approach")), "")
+    system = MEASURED_BY.get(str(decision.get("approach")), "")  # "prompt" is more than one system: the best counts
     if system not in scores:
         system = best_system(scores)
     reached = _score(run, system, "task_accuracy")
@@ -81,16 +81,6 @@ def _decided(run: RunFiles, decision: dict[str, Any]) -> tuple[str, Origin | Non
     confidence = number(decision.get("confidence"))
     sure = f", with confidence {confidence:.2f}" if confidence is not None else ""
     return f"Advised by rules{sure}; nothing was measured.", Origin("estimated", "summary.json, decision")
-
-
-def best_system(scores: dict[str, Any]) -> str:
-    """The system with the highest task accuracy; the first of them in the order of cost. Empty without scores."""
-
-    def value(system: str) -> float:
-        known = number(mapping(mapping(scores[system]).get("task_accuracy")).get("value"))
-        return -1.0 if known is None else known
-
-    return max(in_order(set(scores)), key=value, default="")
 
 
 def why(run: RunFiles) -> Section | None:
@@ -121,7 +111,7 @@ def scores(run: RunFiles) -> Section | None:
 
 
 def _metric(run: RunFiles, measured: dict[str, Any], metric: str) -> Figure | None:
-    rows, bars = [], []
+    rows, bars, about = [], [], subject(run)
     for system in in_order(set(measured)):
         cell = mapping(mapping(measured[system]).get(metric))
         value, low, high = (number(cell.get(key)) for key in ("value", "low", "high"))
@@ -129,7 +119,7 @@ def _metric(run: RunFiles, measured: dict[str, Any], metric: str) -> Figure | No
             continue
         interval = say.between(low, high)
         text = say.share(value) + (f"  ({interval})" if interval else "")
-        bars.append(draw.Bar(say.name(system), value, low, high, text, accent=system == "fine_tuned"))
+        bars.append(draw.Bar(say.name(system), value, low, high, text, accent=system == about))
         rows.append((say.name(system), say.share(value), interval or say.NONE, say.whole(cell.get("n"))))
     if not bars:
         return None
@@ -181,10 +171,8 @@ def _in_words(compared: dict[str, Any], low: float | None, high: float | None) -
 
 
 def errors(run: RunFiles) -> Section | None:
-    """Rows that the fine-tuned model (else the best system) gets wrong, the most frequent confusion first."""
-    system = "fine_tuned" if run.outputs.get("fine_tuned") else best_system(
-        {each: mapping(run.summary.get("scores")).get(each) for each, lines in run.outputs.items() if lines}
-    )  # fmt: skip
+    """Rows that the model in question gets wrong, the most frequent confusion first."""
+    system = subject(run)
     judged = [(line, correct) for line in run.outputs.get(system, []) if (correct := _correct(line)) is not None]
     if not judged:
         return None

@@ -80,7 +80,12 @@ def costs(run: RunFiles) -> Section | None:
     head = ("system", "prompt tokens", "answer tokens", "time", "price")
     origin = Origin("measured", "evaluation/*.jsonl: means over the test rows, times 1,000; local systems in batches")
     table = Table(head, tuple(rows), (1, 2, 3, 4), origin, "A thousand calls")
-    note = Paragraph("A system that runs here costs this machine's time; a dash means that no list price applies.")
+    cut = [f"{say.whole(known[system]['cut'])} of {say.name(system)}" for system in known if known[system].get("cut")]
+    short = f" The limit of tokens ended some answers: {', '.join(cut)}." if cut else ""
+    note = Paragraph(
+        "A system that runs here costs this machine's time; a dash means that no list price applies, or that a server "
+        f"does not tell its tokens.{short}"
+    )
     blocks: tuple[Block, ...] = (table, note)
     if told := mapping(run.spec.get("evaluate")).get("break_even"):
         blocks += (Paragraph(str(told), Origin("cited", "list prices as they were read; see Sources")),)
