@@ -41,6 +41,7 @@ Judge = Annotated[str | None, typer.Option(help="Base URL of a model that compar
 JudgeModel = Annotated[str | None, typer.Option("--judge-model", help="The judge's model.")]
 DropOverlap = Annotated[bool, typer.Option("--drop-overlap", help="Leave out rows that the test asks too.")]
 Curve = Annotated[bool, typer.Option("--learning-curve", help="Would more rows help? Trains on parts too.")]
+Harness = Annotated[list[str] | None, typer.Option(help="A task of lm-evaluation-harness: was it forgotten?")]
 BaseModel = Annotated[str | None, typer.Option("--base-model", help="Catalogue name, folder or hub id.")]
 
 
@@ -59,8 +60,9 @@ def start(tool: str, options: dict[str, Any]) -> None:
     args = {RENAMED.get(name, name): value for name, value in options.items() if name not in ("yes", "json")}
     if "mapping" in args:
         args["mapping"] = cli_data.mapping(args["mapping"]) or None
-    if "slices" in args:
-        args["slices"] = tuple(args["slices"] or ())
+    for several in ("slices", "harness"):
+        if several in args:
+            args[several] = tuple(args[several] or ())
     if args.get("systems"):
         args["systems"] = tuple(name.strip() for name in args["systems"].split(",") if name.strip())
     finish_job(call(tool, **args), options["json"])
@@ -120,6 +122,7 @@ def go(
     calls_per_month: Calls = None,
     drop_overlap: DropOverlap = False,
     learning_curve: Curve = False,
+    harness: Harness = None,
     judge: Judge = None,
     judge_model: JudgeModel = None,
     judge_key_env: JudgeKeyEnv = None,
@@ -152,6 +155,7 @@ def compare(
     calls_per_month: Calls = None,
     drop_overlap: DropOverlap = False,
     learning_curve: Curve = False,
+    harness: Harness = None,
     judge: Judge = None,
     judge_model: JudgeModel = None,
     judge_key_env: JudgeKeyEnv = None,
@@ -244,6 +248,7 @@ def evaluate(
     against: Annotated[str | None, typer.Option(help="base, or a run; its own baselines if not given.")] = None,
     base_model: BaseModel = None,
     target: Target = None,
+    harness: Harness = None,
     yes: Yes = False,
     json: Json = False,
 ) -> None:

@@ -27,6 +27,7 @@ from agent.heard import (
     task_told,
     tells_a_task,
 )  # fmt: skip
+from agent.measured import data_named, measured_args, orders_measurement
 from agent.writing import write_answer
 
 if TYPE_CHECKING:
@@ -35,12 +36,6 @@ if TYPE_CHECKING:
     from langchain_core.runnables import Runnable
     from langchain_core.tools import BaseTool
 
-COMPARES = re.compile(
-    r"\b(?:compare|measure|try)\b.{0,60}\b(?:prompt(?:s|ing)?|few-?shot|approach(?:es)?|baselines?|retrieval|rag|systems)\b"
-    r"|\bwithout training\b",
-    re.IGNORECASE | re.DOTALL,
-)
-"""an order to measure the cheap ways on a file, and no more"""
 WORD = re.compile(r"\s*\S+\s*$|\s*\S+")
 
 
@@ -102,8 +97,9 @@ def first_calls(now: Said) -> list[ToolCall]:
         return []
     if now.ordered:
         return [call("plan", data=now.ordered)]
-    if now.path and not is_log(now.path) and COMPARES.search(now.text) and not CHOICE.search(now.text):
-        return [call("compare", data=now.path)]
+    data = data_named(now.text, now.path)
+    if data and not is_log(data) and orders_measurement(now.text):
+        return [call("compare", data=data, **measured_args(now.text, data))]
     if now.begins:
         return [call("decide", question=now.question), *looking_at(now.path)]
     if answers_questions(now):
@@ -145,7 +141,7 @@ def later_calls(now: Said) -> list[ToolCall]:
     """What the first results make possible: train after a plan, show the newest run after the list of runs."""
     if now.ordered and now.succeeded("plan") and now.result("go") is None:
         task = {"task": now.route.task} if now.route.task else {}
-        return [call("go", data=now.ordered, **task)]
+        return [call("go", data=now.ordered, **task, **measured_args(now.text, now.ordered))]
     listed = now.result("runs")
     if now.route.intent == "evaluate" and listed is not None and len(now.results) == 2:
         newest = newest_run(listed.artifact)

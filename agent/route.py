@@ -122,8 +122,13 @@ def _task(words: str) -> str | None:
 
 
 def _first_path(words: str) -> str | None:
-    found = _PATH.search(words)
-    return next((group for group in found.groups() if group), None) if found else None
+    return next(iter(paths(words)), None)
+
+
+def paths(words: str) -> list[str]:
+    """Every path that a text names."""
+    found = (next((group for group in match.groups() if group), None) for match in _PATH.finditer(words))
+    return [path for path in found if path]
 
 
 @cache

@@ -78,9 +78,13 @@ def train_along() -> NoReturn:
 
 
 def from_hub(run: RunFolder) -> bool:
-    """Whether the run's base model comes from the hub; a spec that is not valid is the run process's to report."""
+    """Whether the run's base model, or a benchmark that it names, comes from the hub.
+
+    A spec that is not valid is the run process's to report.
+    """
     try:
-        return run.spec().model.source == "hub"
+        spec = run.spec()
+        return spec.model.source == "hub" or bool(spec.evaluate.harness)
     except UserError:
         return False
 

@@ -244,6 +244,8 @@ class EvaluateSpec(Part):
     prompt_share_of_target: float = Field(default=0.8, gt=0, le=1)
     regression_margin: float = Field(default=0.10, gt=0, lt=1)
     suites: tuple[str, ...] = ("instruction_format", "general_knowledge", "arithmetic", "refusal", "over_refusal")
+    harness: tuple[str, ...] = ()
+    """tasks of lm-evaluation-harness that are held against forgetting, too: names, or YAML files, absolute"""
     sources: dict[str, str] = {}
     """rule -> source id, shown with each reason"""
 

@@ -26,7 +26,7 @@ def untuned(job: Job, model: Any) -> Iterator[Any]:
 
 
 def run_suites(job: Job, model: Any) -> dict[str, Any]:
-    """`regression`: each bundled suite before and after the tuning; `neutral_loss`: the same for ordinary prose.
+    """`regression`: each suite and named task before and after the tuning; `neutral_loss`: the same for ordinary prose.
 
     The prompts carry no task instructions. Every answer is kept in `suites/NAME.jsonl`.
     """
@@ -34,6 +34,7 @@ def run_suites(job: Job, model: Any) -> dict[str, Any]:
     with untuned(job, model) as base:
         before = {name: suite_answers(job, base, name) for name in names}
         loss = neutral.losses(base, job.template, settings) if names else []
+        old_tasks = harness_scores(job, base)
     after = {name: suite_answers(job, model, name) for name in names}
     found = {}
     for name in names:
@@ -44,8 +45,23 @@ def run_suites(job: Job, model: Any) -> dict[str, Any]:
         write_jsonl(job.run.path / "suites" / f"{name}.jsonl", lines)
         was, now = ([float(bool(line[key])) for line in lines] for key in ("passed_before", "passed"))
         found[name] = change(was, now, job.spec.evaluate.regression_margin)
+    for name, new_task in harness_scores(job, model).items():
+        lines = [{"item": i, "passed_before": bool(was), "passed": bool(now)}
+                 for i, (was, now) in enumerate(zip(old_tasks[name], new_task, strict=True))]  # fmt: skip
+        write_jsonl(job.run.path / "suites" / f"{name}.jsonl", lines)
+        found[name] = change(old_tasks[name], new_task, job.spec.evaluate.regression_margin)
     text = neutral.change(loss, neutral.losses(model, job.template, settings)) if names else None
     return {"regression": found, "neutral_loss": text}
+
+
+def harness_scores(job: Job, model: Any) -> dict[str, list[float]]:
+    """The tasks of lm-evaluation-harness that were named."""
+    if not job.spec.evaluate.harness:
+        return {}
+    from executor.evaluate import harness  # an extra
+
+    job.guard(0, 1, "lm-evaluation-harness")
+    return harness.measure(model, job.base_folder, job.spec.evaluate.harness)
 
 
 def suite_answers(job: Job, model: Any, name: str) -> list[str]:

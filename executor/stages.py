@@ -10,6 +10,7 @@ import torch
 
 from executor.data.rows import trained_conversations
 from executor.encode import encode, marked, proof
+from executor.evaluate import harness
 from executor.evaluate.metrics import METRICS, metric_name
 from executor.evaluate.verdict import after_training
 from executor.files import write_json
@@ -28,6 +29,8 @@ def prepare(job: Job) -> dict[str, Any]:
     """The base model, the rows as they were sealed, and those to be trained fit for it: before anything is measured."""
     write_json(job.run.path / "env.json", environment())
     job.run.check_seal()
+    if job.spec.evaluate.harness:
+        harness.check(job.spec.evaluate.harness)
     folder = prepare_model(job.spec.model, job.say)
     if job.spec.kind in ("go", "train", "probe"):
         prove_mask(job, ChatTemplate(folder))
@@ -55,7 +58,12 @@ def report_stage(job: Job) -> dict[str, Any]:
     from executor.report import write_report
 
     result, metric = result_of(job), metric_name(job.spec.evaluate.metric, job.spec.data)
-    found = {"estimate": job.spec.estimate, "metric": METRICS[metric].says, "form": job.scorer.form.says}
+    found: dict[str, Any] = {
+        "estimate": job.spec.estimate,
+        "metric": METRICS[metric].says,
+        "form": job.scorer.form.says,
+    }
+    found |= {"human_style": job.scorer.style.human}
     write_json(job.run.path / "summary.json", result | found)
     markdown, html = write_report(job.run.path)
     return result | {"report": str(html), "report_md": str(markdown)}

@@ -60,7 +60,7 @@ def test_a_new_sentence_in_the_house_style_beats_a_dry_one(brand: StyleProfile) 
     expected = "Great choice! Your seat is booked, see you soon!"
     lively = style_match("Hooray! Your tickets are sent, have fun!", expected, brand)
     dry = style_match("the tickets were dispatched on 3 may 2024", expected, brand)
-    assert lively > 0.85
+    assert lively > 0.8
     assert dry < lively - 0.3
 
 

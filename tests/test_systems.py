@@ -61,7 +61,7 @@ def test_texts_without_spaces_are_cut_too() -> None:
     assert "".join(found).replace(" ", "") == sentences, "nothing is lost"
     assert max(map(len, found)) <= 2 * WORDS
     assert "".join(passages("x" * 10_000)).replace(" ", "") == "x" * 10_000
-    assert max(map(len, passages("x" * 10_000 + "很" * 10_000))) <= 2 * WORDS
+    assert max(map(len, passages("很" * 10_000))) <= 2 * WORDS
     assert max(len(each.split()) for each in passages("word " * 1000)) <= WORDS
 
 

@@ -18,7 +18,7 @@ from knowledge.load import number
 from tools.base import Args, Tool
 from tools.base_model import resolve_model
 from tools.jobs import JobResult, launch
-from tools.judging import endpoint_of
+from tools.judging import endpoint_of, harness_of
 
 BASE = "base"
 
@@ -38,6 +38,8 @@ class EvaluateArgs(Args):
     """what it is held against: base, or a tuned run; a run's own baselines if not given"""
     base_model: str | None = None
     """against base: which one; the embedded model if not given"""
+    harness: tuple[str, ...] = ()
+    """of a run: tasks of lm-evaluation-harness (names, or paths of YAML files) to see what was forgotten"""
     target: float | None = Field(default=None, gt=0, le=1)
     """the task accuracy that is needed, 0 to 1"""
 
@@ -60,6 +62,7 @@ def of_run(args: EvaluateArgs, trained: RunFolder) -> JobResult:
         what = f"{rival.name} was trained on {rival.spec().model.name}, {trained.name} on {spec.model.name}"
         raise UserError(what, "--against", "Compare runs of one base model; others with `finetune runs diff`.")
     changes: dict[str, Any] = {"adapter": str(tuned_folder(trained)), "against": str(other) if other else None}
+    changes["harness"] = harness_of(args.harness)
     if args.target is not None:
         changes["target"] = args.target
     if args.against == BASE:
@@ -124,7 +127,7 @@ def run_on(args: EvaluateArgs, trained: RunFolder, spec: RunSpec, changes: dict[
     train_rows = trained.rows("train")
     columns = (*spec.data.slices, *((spec.data.cluster,) if spec.data.cluster else ()))
     rows = rows_to_test(Path(args.data).expanduser(), train_rows, spec.data.mapping, columns)
-    evaluate = spec.evaluate.model_copy(update={"endpoints": (), "judge": None} | changes)
+    evaluate = spec.evaluate.model_copy(update={"endpoints": (), "judge": None, "harness": ()} | changes)
     record = read_json(trained.path / "data.json")
     parts = {"train": train_rows, "validation": trained.rows("validation"), "documents": trained.rows("documents")}
     parts = {name: part for name, part in parts.items() if part} | {"test": rows}
@@ -150,6 +153,6 @@ EVALUATE = Tool(
     args=EvaluateArgs, result=JobResult, run=run_evaluate, asks_first=True,
     command=(
         "finetune evaluate {run} --data {data} --endpoint {endpoint} --model {model} --key-env {key_env} "
-        "--against {against} --base-model {base_model} --target {target}"
+        "--against {against} --base-model {base_model} --target {target} --harness {harness}"
     ),
 )  # fmt: skip

@@ -25,7 +25,7 @@ from executor.spec import (
     load_spec,
 )
 from tools.base import Args, Result, Tool
-from tools.judging import endpoint_of, form_of
+from tools.judging import endpoint_of, form_of, harness_of
 from tools.planned import planned_text, power_text
 from tools.planning import Measure, Planned, Wish, plan_job, rates_of
 from tools.runs import start
@@ -37,7 +37,7 @@ JOB_OPTIONS = (
     "--cluster {cluster} --endpoint {endpoint} --model {model} --key-env {key_env} --judge {judge} "
     "--judge-model {judge_model} --judge-key-env {judge_key_env} "
     "--calls-per-month {calls_per_month} --drop-overlap {drop_overlap} --learning-curve {learning_curve} "
-    "--processes {processes}"
+    "--harness {harness} --processes {processes}"
 )
 """every argument but the data: whoever approves a call sees all of it"""
 TRAIN_RATIOS = (0.8, 0.1, 0.1)
@@ -103,6 +103,8 @@ class GoArgs(DataArgs):
     """how often the model would be asked: tells after how many calls a tune pays"""
     drop_overlap: bool = False
     """leave out training rows that the test asks too, however many they are"""
+    harness: tuple[str, ...] = ()
+    """tasks of lm-evaluation-harness (names, or paths of YAML files) to see what was forgotten; downloads their data"""
     learning_curve: bool = False
     """train on a quarter and on half of the rows as well, to tell whether more rows would help"""
     processes: int | None = Field(default=None, ge=1)
@@ -124,6 +126,7 @@ def wish_of(args: GoArgs, systems: tuple[System, ...] | None = None) -> Wish:
         drop_overlap=args.drop_overlap,
         curve=args.learning_curve,
         calls=args.calls_per_month,
+        harness=harness_of(args.harness),
         measure=Measure(
             metric=args.metric,
             form=form_of(args.answer_format) if args.answer_format else None,

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import get_args
 from urllib.parse import urlsplit
 
 from executor.errors import UsageError, UserError
+from executor.extras import need
 from executor.spec import EndpointSpec, FormSpec, System, parse
 from knowledge.load import facts
 from knowledge.rows import Fact
@@ -121,6 +122,15 @@ def host_of(url: str | None) -> str | None:
         return urlsplit(url or "").hostname
     except ValueError as error:
         raise UsageError(f"{url} is no URL ({error})", "--endpoint", "Write it as https://host/v1.") from error
+
+
+def harness_of(tasks: Sequence[str]) -> tuple[str, ...]:
+    """Tasks of lm-evaluation-harness, files by their absolute path. Raises UserError where it is not installed."""
+    if tasks:
+        need("lm_eval", "lm-evaluation-harness", "--harness", extra="harness")
+    return tuple(
+        str(Path(task).expanduser().absolute()) if task.endswith((".yaml", ".yml")) else task for task in tasks
+    )
 
 
 def host_elsewhere(url: str | None) -> str | None:

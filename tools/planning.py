@@ -94,6 +94,8 @@ class Wish:
     """leave training rows out that the test asks, however many they are"""
     calls: int | None = None
     """a month"""
+    harness: tuple[str, ...] = ()
+    """tasks of lm-evaluation-harness"""
     curve: bool = False
     """train on parts of the data too: would more of it help?"""
 
@@ -217,6 +219,7 @@ def evaluation(kind: RunKind, wish: Wish, data: Prepared, reasons: dict[str, Rea
         target=wish.target,
         shots=min(16, max(8, len(data.task.labels))),
         calls_per_month=wish.calls,
+        harness=wish.harness,
         break_even=told(Situation(calls_per_month=wish.calls, examples=len(data.train))) if wish.calls else None,
         min_useful_gain=number("gates", "min_useful_gain"),
         prompt_share_of_target=number("gates", "prompt_share_of_target"),

@@ -69,6 +69,7 @@ def job_options(run: RunFiles, verb: str) -> list[str]:
         }.items()
         if is_on
     ]
+    slices += [("--harness", task) for task in evaluate.get("harness") or []]
     judge = mapping(evaluate.get("judge"))
     servers = [pair for each in mappings(evaluate.get("endpoints")) for pair in _server(each, "")]
     servers += _server(judge, "judge") if judge else []
@@ -85,6 +86,7 @@ def evaluated(run: RunFiles) -> list[str]:
     against = str(Path(str(rival)).parent) if rival else None
     alone = servers and not tuned
     named += [("--against", against), ("--base-model", _model(run) if alone else None)]
+    named += [("--harness", task) for task in evaluate.get("harness") or []]
     words = _options([*named, ("--target", evaluate.get("target"))])
     return words if servers or not tuned else [shlex.quote(str(Path(str(tuned)).parent)), *words]
 

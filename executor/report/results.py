@@ -106,7 +106,13 @@ def scores(run: RunFiles) -> Section | None:
     found = {metric for cells in measured.values() for metric in mapping(cells)}
     ordered = [each for each in METRICS if each in found] + sorted(found - set(METRICS))
     drawn = [_metric(run, measured, metric) for metric in ordered]
-    blocks = [figure for figure in drawn if figure is not None]
+    blocks: list[Block] = [figure for figure in drawn if figure is not None]
+    human = number(run.summary.get("human_style"))
+    if blocks and human is not None and "style_match" in found:
+        text = (
+            f"Two of the training answers match each other in style at {say.share(human)} in the median: as people do."
+        )
+        blocks.append(Paragraph(text, Origin("computed", "data/train.jsonl")))
     return Section("How every system scored", tuple(blocks)) if blocks else None
 
 
