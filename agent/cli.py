@@ -103,6 +103,14 @@ def facts(
     raise typer.Exit(emit_result(call("facts", stale=stale), json))
 
 
+@app.command()
+def mcp() -> None:
+    """The tools as an MCP server on stdio, for any MCP client."""
+    from agent.mcp_server import serve
+
+    serve()
+
+
 @runs_app.callback()
 def runs(context: typer.Context, json: Json = False) -> None:
     """List the runs of this workspace."""

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from agent.models import failure
 from agent.prompt import system_prompt
+from agent.reach import refuse_out_of_reach
 from tools.base import FinetuneError, Tool, UserError, chats_folder
 
 if TYPE_CHECKING:
@@ -44,9 +45,11 @@ class Advisor(AgentMiddleware[AdvisorState, None, Any]):
 
     state_schema = AdvisorState
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: str, typed: list[str] | None = None) -> None:
         super().__init__()
         self.model = model
+        self.typed = [] if typed is None else typed
+        """what the user wrote into an approval: it counts as said"""
 
     async def abefore_model(self, state: AdvisorState, runtime: Runtime[None]) -> dict[str, Any] | None:
         for message in reversed(state["messages"]):
@@ -75,15 +78,24 @@ class Advisor(AgentMiddleware[AdvisorState, None, Any]):
     ) -> ToolMessage | Command[Any]:
         write, call, started = get_stream_writer(), request.tool_call, time.perf_counter()
         write({"call": call})
-        answer = await handler(request)
+        said = [message.text for message in request.state["messages"] if message.type == "human"]
+        try:
+            refuse_out_of_reach(call["args"], [*said, *self.typed])
+            answer = await handler(request)
+        except UserError as error:
+            answer = ToolMessage(error.line(), tool_call_id=call["id"] or "", name=call["name"], status="error")
         write({"call": call, "answer": answer, "seconds": time.perf_counter() - started})
         return answer
 
 
 def build(
-    model: BaseChatModel, name: str, tools: Sequence[Tool[Any, Any]], memory: BaseCheckpointSaver[Any]
+    model: BaseChatModel,
+    name: str,
+    tools: Sequence[Tool[Any, Any]],
+    memory: BaseCheckpointSaver[Any],
+    typed: list[str] | None = None,
 ) -> CompiledStateGraph[Any, Any, Any, Any]:
-    """The agent graph. `name` is how the user named the model, for error messages."""
+    """The agent graph. `name` is how the user named the model, for error messages; to `typed` come edits of theirs."""
     approval = HumanInTheLoopMiddleware[Any, Any, Any](
         {tool.name: asking(tool) for tool in tools if tool.asks_first or OVERWRITE in tool.args.model_fields},
         edit_notice=None,
@@ -91,7 +103,7 @@ def build(
     return create_agent(
         model,
         [wrapped(tool) for tool in tools],
-        middleware=[approval, Advisor(name)],
+        middleware=[approval, Advisor(name, typed)],
         checkpointer=memory,
     )
 

@@ -24,6 +24,7 @@ __all__ = ["ApprovalNeeded", "Event", "Session", "TextDelta", "ToolFinished", "T
 
 STEPS_PER_TURN = 60
 """graph steps before a model that only calls tools is stopped"""
+REFUSED_BEFORE = "The user refused this step in this turn already. Do not call it again; say what else can be done."
 NOTHING = "I have no answer to that. Ask about one step of fine-tuning: decide, data, model, training, evaluation."
 
 
@@ -84,6 +85,10 @@ class Session:
         self.draft = Draft("", "other")
         self.waiting: list[ApprovalNeeded] = []
         self.decisions: list[dict[str, Any]] = []
+        self.refused: set[str] = set()
+        """tools that the user refused in this turn: not asked for again"""
+        self.typed: list[str] = []
+        """what the user wrote into approvals"""
         self.closing = AsyncExitStack()
         self.graph: CompiledStateGraph[Any, Any, Any, Any] | None = None
 
@@ -105,6 +110,7 @@ class Session:
 
         graph = await self.opened()
         self.draft, self.waiting = Draft(text, route(excerpt(text)).intent), []
+        self.refused.clear()
         told = await self.messages()
         async for event in self.drive(graph, {"messages": [*not_run(told), HumanMessage(with_data(text, data))]}):
             yield event
@@ -119,7 +125,10 @@ class Session:
             raise UsageError("No step waits for an approval", self.chat or "this chat", "Send a message first.")
         asked = self.waiting.pop(0)
         self.decisions.append(decision_on(asked, approve, edited, reason))
+        if edited:
+            self.typed += [str(value) for value in edited.values() if value is not None]
         if not approve:
+            self.refused.add(asked.tool)
             refused = ToolFinished(asked.id, asked.tool, asked.args, False, 0.0, "Refused by the user.", None)
             self.draft.note(refused)
             yield refused
@@ -152,7 +161,7 @@ class Session:
             self.tools = {tool.name: tool for tool in tools}
             mind = self.mind or chat_model(self.model, self.base_url)
             memory = await self.closing.enter_async_context(memory_of(self.chat))
-            self.graph = build(mind, self.model, tools, memory)
+            self.graph = build(mind, self.model, tools, memory, self.typed)
         return self.graph
 
     @property
@@ -176,7 +185,10 @@ class Session:
             raise ServiceError(
                 "The model kept calling tools without an answer", self.model, "Ask for one step, or use another model."
             ) from error
-        if self.waiting:
+        if self.waiting and self.waiting[0].tool in self.refused:
+            async for event in self.answer_approval(False, reason=REFUSED_BEFORE):
+                yield event
+        elif self.waiting:
             yield self.waiting[0]
         else:
             yield TurnDone(self.draft.turn(self.model))

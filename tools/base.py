@@ -9,12 +9,12 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel, ConfigDict
 
 from executor.errors import FinetuneError, Interrupted, ServiceError, UsageError, UserError
-from executor.home import chats_folder
+from executor.home import cache, chats_folder, workspace
 from executor.text import printable
 
 __all__ = [
-    "Args", "FinetuneError", "Interrupted", "Result", "ServiceError", "Tool", "UsageError", "UserError", "chats_folder",
-    "printable",
+    "Args", "FinetuneError", "Interrupted", "Result", "ServiceError", "Tool", "UsageError", "UserError", "cache",
+    "chats_folder", "printable", "workspace",
 ]  # fmt: skip
 
 
@@ -57,6 +57,8 @@ class Tool(Generic[A, R]):
     args: type[A]
     result: type[R]
     run: Callable[[A], R]
+    reads_only: bool = False
+    """True: changes nothing, neither on disk nor elsewhere."""
     asks_first: bool = False
     """True: spends time or money or overwrites; the agent asks for approval before calling it."""
     command: str = ""

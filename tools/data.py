@@ -221,6 +221,7 @@ def _empty_inspection(empty: EmptyFileError) -> InspectResult:
 LOOK_TOOLS: tuple[Tool[Any, Any], ...] = (
     Tool(
         name="data_inspect",
+        reads_only=True,
         description="Say what a data file is: format, encoding, columns, shape and a suggested column mapping. "
         "Call it first on any file the user names.",
         args=InspectArgs,
@@ -230,6 +231,7 @@ LOOK_TOOLS: tuple[Tool[Any, Any], ...] = (
     ),
     Tool(
         name="data_check",
+        reads_only=True,
         description="Check a data file for errors and judge its quality: duplicates, conflicting answers, personal "
         "data, labels. Call it before training.",
         args=CheckArgs,

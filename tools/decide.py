@@ -201,6 +201,7 @@ def _pilot(now: Situation) -> bool:
 
 DECIDE = Tool(
     name="decide",
+    reads_only=True,
     description=(
         "Whether to fine-tune, or to use prompting, few-shot, retrieval, both, or another tool. Call it for any "
         "question of the kind 'should I fine-tune for X', with what the user has said about data, goal and volume."

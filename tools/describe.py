@@ -184,6 +184,7 @@ DESCRIBE_TOOLS: tuple[Tool[Any, Any], ...] = (
     ),
     Tool(
         name="data_difficulty",
+        reads_only=True,
         description="Rank the rows of a data file from easy to hard to learn, for a curriculum, and keep the ranks "
         "with its version.",
         args=DataDifficultyArgs,

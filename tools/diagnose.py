@@ -155,6 +155,7 @@ def _cite(diagnosis: Diagnosis) -> str:
 
 DIAGNOSE = Tool(
     name="diagnose",
+    reads_only=True,
     description=(
         "Why a training run, an evaluation or an exported model misbehaves: ranked causes with a check and a fix. "
         "Call it for any error, strange loss or bad output; pass the user's words, a log, or a run folder."

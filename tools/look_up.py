@@ -219,6 +219,7 @@ def list_facts(args: FactsArgs) -> FactsResult:
 
 LOOK_UP = Tool(
     name="look_up",
+    reads_only=True,
     description=(
         "An answer from the knowledge cards and dated facts, with sources: data formats, settings, methods, "
         "evaluation, deployment, prices, shutdown dates. Call it for any question of knowledge."
@@ -231,6 +232,7 @@ LOOK_UP = Tool(
 
 FACTS = Tool(
     name="facts",
+    reads_only=True,
     description="All dated facts (prices, limits, shutdown dates, defaults, models) with source and expiry.",
     args=FactsArgs,
     result=FactsResult,

@@ -231,6 +231,7 @@ def _short(choice: ModelChoice) -> str:
 
 RECOMMEND_MODELS = Tool(
     name="recommend_models",
+    reads_only=True,
     description=(
         "Base models to fine-tune, ranked for a task, a GPU memory and a licence, with the memory arithmetic. "
         "Call it for any question of which model to take."

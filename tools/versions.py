@@ -176,6 +176,7 @@ def _table(entries: Sequence[VersionEntry]) -> str:
 VERSION_TOOLS: tuple[Tool[Any, Any], ...] = (
     Tool(
         name="data_history",
+        reads_only=True,
         description="List the versions of a data file or of all: what was made from what, with which step and "
         "parameters, and whether the file was changed since.",
         args=DataHistoryArgs,
@@ -185,6 +186,7 @@ VERSION_TOOLS: tuple[Tool[Any, Any], ...] = (
     ),
     Tool(
         name="data_diff",
+        reads_only=True,
         description="Compare two versions or data files: rows added, removed, changed and moved, with examples, and "
         "how labels and lengths changed.",
         args=DataDiffArgs,
