@@ -17,7 +17,7 @@ from langchain_core.tools import BaseTool, StructuredTool, ToolException
 from langgraph.config import get_stream_writer
 from pydantic import ValidationError
 
-from agent.models import failure
+from agent.models import failure, holds_key, one_line
 from agent.prompt import system_prompt
 from agent.reach import refuse_out_of_reach
 from tools.base import FinetuneError, Tool, UserError, chats_folder
@@ -67,9 +67,9 @@ class Advisor(AgentMiddleware[AdvisorState, None, Any]):
             return await handler(request.override(system_message=SystemMessage(system_prompt(situation))))
         except Exception as error:
             known = failure(error, self.model)
-            if known is None:
+            if known is None and not holds_key(str(error)):
                 raise
-            raise known from error
+            raise known or RuntimeError(one_line(error)) from None  # the chat's file keeps what is raised
 
     async def awrap_tool_call(
         self,

@@ -82,7 +82,16 @@ def root_package(error: Exception) -> str:
 def one_line(error: Exception) -> str:
     """The error's message, short, and without any key that the environment holds."""
     text = " ".join(str(error).split()) or type(error).__name__
-    for variable, value in os.environ.items():
-        if variable.endswith(("_API_KEY", "_TOKEN", "_SECRET")) and len(value) >= 8:
-            text = text.replace(value, "***")
+    for value in keys():
+        text = text.replace(value, "***")
     return text[:DETAIL]
+
+
+def keys() -> list[str]:
+    """The values of the environment's variables that are named like secrets."""
+    named = [value for variable, value in os.environ.items() if variable.endswith(("_KEY", "_TOKEN", "_SECRET"))]
+    return [value for value in named if len(value) >= 8]
+
+
+def holds_key(text: str) -> bool:
+    return any(value in text for value in keys())

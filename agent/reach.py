@@ -14,7 +14,7 @@ from agent.prompt import split_data
 from agent.route import paths
 from tools.base import UserError, cache, workspace
 
-READ = frozenset({"data", "documents", "path", "prompt", "sample", "test"})
+READ = frozenset({"data", "documents", "path", "production", "prompt", "sample", "test"})
 """arguments that are paths to read"""
 WRITTEN = frozenset({"out"})
 """arguments that are paths to write"""
