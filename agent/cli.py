@@ -69,7 +69,7 @@ def ask(
     words = sys.stdin.buffer.read().decode("utf-8", "replace") if text == "-" else text
     if not words.strip():
         raise UsageError("The question is empty", "finetune ask", 'Write it in quotes: finetune ask "Should I ...?"')
-    turn = asyncio.run(ask_once(words, data, chat, settings.model, settings.base_url, yes))
+    turn = asyncio.run(ask_once(words, data, chat, settings.model, settings.base_url, yes, timeout=settings.timeout))
     emit(turn.as_json(), json, lambda: render(turn))
 
 

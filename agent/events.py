@@ -14,6 +14,13 @@ class TextDelta:
 
 
 @dataclass(frozen=True)
+class Again:
+    """The answer broke off and is asked for again: what came of it so far does not count."""
+
+    why: str
+
+
+@dataclass(frozen=True)
 class ToolStarted:
     id: str
     """of the call; the same in its ToolFinished"""
@@ -70,4 +77,4 @@ class TurnDone:
     turn: Turn
 
 
-Event = TextDelta | ToolStarted | ToolFinished | ApprovalNeeded | TurnDone
+Event = TextDelta | Again | ToolStarted | ToolFinished | ApprovalNeeded | TurnDone

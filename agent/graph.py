@@ -17,9 +17,11 @@ from langchain_core.tools import BaseTool, StructuredTool, ToolException
 from langgraph.config import get_stream_writer
 from pydantic import ValidationError
 
-from agent.models import failure, holds_key, one_line
+from agent.compact import compact
+from agent.models import broke_off, failure, holds_key, one_line
 from agent.prompt import system_prompt
 from agent.reach import refuse_out_of_reach
+from agent.settings import OFFLINE
 from tools.base import FinetuneError, Tool, UserError, chats_folder
 
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 
 OVERWRITE = "overwrite"
 """the argument by which a tool that writes files replaces existing ones"""
+PAUSES = (0.5, 2.0)
+"""seconds before an answer that broke off is asked for again; what fails before it began the client retries itself"""
 BUSY_SECONDS = 10.0
 """how long a second window waits for the first to finish writing a chat"""
 
@@ -63,13 +67,23 @@ class Advisor(AgentMiddleware[AdvisorState, None, Any]):
         self, request: ModelRequest[None], handler: Callable[[ModelRequest[None]], Awaitable[ModelResponse[Any]]]
     ) -> ModelResponse[Any]:
         situation: dict[str, Any] | None = request.state.get("situation")  # type: ignore[assignment]
-        try:
-            return await handler(request.override(system_message=SystemMessage(system_prompt(situation))))
-        except Exception as error:
-            known = failure(error, self.model)
-            if known is None and not holds_key(str(error)):
-                raise
-            raise known or RuntimeError(one_line(error)) from None  # the chat's file keeps what is raised
+        told, earlier = request.messages, ""
+        if self.model != OFFLINE:  # the rules read the whole conversation
+            told, earlier = compact(request.messages)
+        system = "\n".join(part for part in (system_prompt(situation), earlier) if part)
+        asked = request.override(messages=told, system_message=SystemMessage(system))
+        for pause in (*PAUSES, None):
+            try:
+                return await handler(asked)
+            except Exception as error:
+                known = failure(error, self.model)
+                if known is None and not holds_key(str(error)):
+                    raise
+                if pause is None or not broke_off(error):
+                    raise known or RuntimeError(one_line(error)) from None  # the chat's file keeps what is raised
+                get_stream_writer()({"again": one_line(error)})
+                await asyncio.sleep(pause)
+        raise AssertionError("the last attempt returns or raises")
 
     async def awrap_tool_call(
         self,

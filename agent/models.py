@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -18,14 +21,24 @@ PROVIDER_PACKAGES = (
     "langchain_anthropic", "langchain_google_genai", "langchain_ollama", "langchain_openai", "mistralai", "ollama",
     "openai", "requests", "together", "urllib3",
 )  # fmt: skip
+BROKEN = ("APIError", "ReadError", "ReadTimeout", "RemoteProtocolError", "StreamError")
+"""what a stream that breaks off raises; a connection that never came the client has tried again itself"""
+PATIENT = ("anthropic", "openai")
+"""providers whose client takes a time-out and retries with back-off"""
+TIMEOUT = 60.0
+RETRIES = 3
+SERVICE = "fine-tuning-assistant"
+"""under which the system's keyring may hold `PROVIDER_API_KEY`"""
+TOOLS = re.compile(r"\btools?\b|function.?call", re.IGNORECASE)
 DETAIL = 240
 """characters of a provider's message that are passed on"""
 
 
-def chat_model(name: str, base_url: str | None) -> BaseChatModel:
+def chat_model(name: str, base_url: str | None, timeout: float = TIMEOUT) -> BaseChatModel:
     """The model that thinks: the offline advisor, or `provider:model`, whose package is imported only here.
 
-    Raises UserError for an unknown provider, a missing package or a missing key.
+    `timeout`: seconds without a sign of life. Raises UserError for an unknown provider, a missing package or a missing
+    key.
     """
     if name == OFFLINE:
         from agent.offline import OfflineAdvisor
@@ -35,6 +48,9 @@ def chat_model(name: str, base_url: str | None) -> BaseChatModel:
 
     provider = name.partition(":")[0]
     options: dict[str, Any] = {"base_url": base_url} if base_url else {}
+    if provider in PATIENT:
+        options |= {"timeout": timeout, "max_retries": RETRIES}
+    key_from_keyring(provider)
     if provider == "openai" and base_url and not os.environ.get("OPENAI_API_KEY"):
         options["api_key"] = "none"  # local servers need no key, the client wants one
     try:
@@ -55,6 +71,21 @@ def chat_model(name: str, base_url: str | None) -> BaseChatModel:
     return model
 
 
+def key_from_keyring(provider: str) -> None:
+    """A key that the environment lacks, from the system's keyring where the package is installed; for this process."""
+    variable = f"{provider.upper()}_API_KEY"
+    if variable in os.environ or find_spec("keyring") is None:
+        return
+    import keyring
+
+    try:
+        kept = keyring.get_password(SERVICE, variable)
+    except Exception:  # no keyring on this machine, or it is locked: as if there were none
+        return
+    if kept:
+        os.environ[variable] = kept
+
+
 def missing_key(name: str, provider: str) -> UserError:
     variable = f"{provider.upper()}_API_KEY"
     fix = f"Set {variable} in the environment, or use --model offline."
@@ -64,15 +95,30 @@ def missing_key(name: str, provider: str) -> UserError:
 def failure(error: Exception, name: str) -> FinetuneError | None:
     """What a failed call of the model means to the user, or None where the failure is a bug of ours."""
     provider = name.partition(":")[0]
-    if root_package(error) not in PROVIDER_PACKAGES and not isinstance(error, OSError):
+    if root_package(error) not in PROVIDER_PACKAGES and not isinstance(error, OSError) and not broke_off(error):
         return None
     status = getattr(error, "status_code", None)
     if status in (401, 403):
         return missing_key(name, provider)
+    if status in (400, 422, 501) and TOOLS.search(str(error)):
+        fix = "Choose a model that can, or --model offline, whose rules call them."
+        return UserError(f'"{name}" cannot call tools: {one_line(error)}', "--model", fix)
+    if status == 429 and "quota" in str(error):
+        fix = "Pay, wait, or use --model offline, which costs nothing."
+        return UserError(f"The provider's quota is used up: {one_line(error)}", name, fix)
     if status == 404:
         return UserError(f'The endpoint does not know "{name}"', "--model", "Check the model's name and --base-url.")
     fix = "Try again, or use --model offline, which needs no network."
     return ServiceError(f"The model did not answer: {one_line(error)}", name, fix)
+
+
+def broke_off(error: Exception) -> bool:
+    """Whether an answer that had begun ended in something else than an answer: asking again may help."""
+    return isinstance(error, json.JSONDecodeError) or (
+        root_package(error) in PROVIDER_PACKAGES
+        and getattr(error, "status_code", None) is None
+        and type(error).__name__ in BROKEN
+    )
 
 
 def root_package(error: Exception) -> str:

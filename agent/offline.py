@@ -36,6 +36,19 @@ if TYPE_CHECKING:
     from langchain_core.runnables import Runnable
     from langchain_core.tools import BaseTool
 
+FORMATS = re.compile(
+    r"\W*(?:(?:ok(?:ay)?|please|now|then|and|so|can you|could you|let'?s)\W+)*(?:re)?(?:format|convert)\b",
+    re.IGNORECASE,
+)
+"""an order to write the rows of a file as chat rows"""
+OUTCOME = re.compile(
+    r"\W*(?:(?:so|and|ok(?:ay)?|well|now|then)\W+)*(?:(?:did|does|has|was) (?:it|that|this|the \w+) "
+    r"(?:really |actually )?(?:help|work|pay|improve|better|worth|finish|end|go well)|"
+    r"how did (?:it|that|the \w+) (?:go|do|end)|"
+    r"what (?:came out|is the (?:verdict|result)|was the result))",
+    re.IGNORECASE,
+)
+"""a question for what the newest run found"""
 WORD = re.compile(r"\s*\S+\s*$|\s*\S+")
 
 
@@ -100,6 +113,10 @@ def first_calls(now: Said) -> list[ToolCall]:
     data = data_named(now.text, now.path)
     if data and not is_log(data) and orders_measurement(now.text):
         return [call("compare", data=data, **measured_args(now.text, data))]
+    if now.path and FORMATS.match(now.text) and not now.text.rstrip().endswith("?") and not is_log(now.path):
+        return [*looking_at(now.path), call("data_check", path=now.path), call("data_format", **formatted(now.path))]
+    if OUTCOME.match(now.text):
+        return [call("runs", action="list")]
     if now.begins:
         return [call("decide", question=now.question), *looking_at(now.path)]
     if answers_questions(now):
@@ -143,10 +160,20 @@ def later_calls(now: Said) -> list[ToolCall]:
         task = {"task": now.route.task} if now.route.task else {}
         return [call("go", data=now.ordered, **task, **measured_args(now.text, now.ordered))]
     listed = now.result("runs")
-    if now.route.intent == "evaluate" and listed is not None and len(now.results) == 2:
+    asked = OUTCOME.match(now.text) is not None
+    if listed is not None and ((asked and len(now.results) == 1) or (
+        now.route.intent == "evaluate" and len(now.results) == 2
+    )):  # fmt: skip
         newest = newest_run(listed.artifact)
         return [call("runs", action="show", run=newest)] if newest else []
     return []
+
+
+def formatted(path: str) -> dict[str, Any]:
+    """Chat rows beside the file, under its name."""
+    file = Path(path)
+    written = file.with_suffix(".jsonl")
+    return {"path": path, "out": str(written if written != file else file.with_name(f"{file.stem}.chat.jsonl"))}
 
 
 def is_log(path: str | None) -> TypeGuard[str]:

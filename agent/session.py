@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from agent.command import command_line
-from agent.events import ApprovalNeeded, Event, TextDelta, ToolFinished, ToolStarted, Turn, TurnDone
+from agent.events import Again, ApprovalNeeded, Event, TextDelta, ToolFinished, ToolStarted, Turn, TurnDone
 from agent.importing import quick_imports
 from agent.prompt import excerpt, split_data, with_data
 from agent.settings import OFFLINE
@@ -20,7 +20,17 @@ if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
     from langgraph.graph.state import CompiledStateGraph
 
-__all__ = ["ApprovalNeeded", "Event", "Session", "TextDelta", "ToolFinished", "ToolStarted", "Turn", "TurnDone"]
+__all__ = [
+    "Again",
+    "ApprovalNeeded",
+    "Event",
+    "Session",
+    "TextDelta",
+    "ToolFinished",
+    "ToolStarted",
+    "Turn",
+    "TurnDone",
+]
 
 STEPS_PER_TURN = 60
 """graph steps before a model that only calls tools is stopped"""
@@ -43,7 +53,7 @@ class Draft:
     def note(self, event: Event) -> None:
         if isinstance(event, TextDelta):
             self.text += event.text
-        elif isinstance(event, ToolStarted):
+        elif isinstance(event, ToolStarted | Again):
             self.text = ""
         elif isinstance(event, ToolFinished):
             self.text = ""
@@ -75,11 +85,13 @@ class Session:
         *,
         tools: Sequence[Tool[Any, Any]] | None = None,
         mind: BaseChatModel | None = None,
+        timeout: float = 60.0,
     ) -> None:
         self.model = model or OFFLINE
         self.base_url = base_url
         self.chat = chat
         self.mind = mind
+        self.timeout = timeout
         self.given_tools = tools
         self.tools: dict[str, Tool[Any, Any]] = {}
         self.draft = Draft("", "other")
@@ -159,7 +171,7 @@ class Session:
 
             tools = self.given_tools if self.given_tools is not None else registered()
             self.tools = {tool.name: tool for tool in tools}
-            mind = self.mind or chat_model(self.model, self.base_url)
+            mind = self.mind or chat_model(self.model, self.base_url, self.timeout)
             memory = await self.closing.enter_async_context(memory_of(self.chat))
             self.graph = build(mind, self.model, tools, memory, self.typed)
         return self.graph
@@ -236,7 +248,9 @@ def registered() -> Sequence[Tool[Any, Any]]:
     return TOOLS
 
 
-def tool_event(part: dict[str, Any]) -> ToolStarted | ToolFinished:
+def tool_event(part: dict[str, Any]) -> Again | ToolStarted | ToolFinished:
+    if "again" in part:
+        return Again(part["again"])
     call, answer = part["call"], part.get("answer")
     if answer is None:
         return ToolStarted(call["id"], call["name"], call["args"])

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from tools.base import UserError, chats_folder
 
@@ -23,6 +23,9 @@ class Settings(BaseModel):
     """`offline`, or `provider:model`"""
     base_url: str | None = None
     """endpoint of the provider, for OpenAI-compatible servers such as vLLM, Ollama or llama.cpp"""
+
+    timeout: float = Field(default=60.0, gt=0)
+    """seconds without a sign of life after which a model is given up"""
 
     @field_validator("model")
     @classmethod

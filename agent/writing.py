@@ -17,8 +17,8 @@ LEAD_SHARE = 0.7
 QUESTIONS = 3
 
 ORDER = (
-    "go", "train", "compare", "evaluate", "decide", "diagnose", "data_check", "plan", "recommend_models", "runs",
-    "data_inspect", "look_up",
+    "go", "train", "compare", "evaluate", "decide", "diagnose", "data_format", "data_check", "plan",
+    "recommend_models", "runs", "data_inspect", "look_up",
 )  # fmt: skip
 """Which result leads the answer."""
 

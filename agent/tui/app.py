@@ -14,7 +14,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Container
 from textual.widgets import Footer, Static
 
-from agent.events import ApprovalNeeded, Event, TextDelta, ToolFinished, ToolStarted, TurnDone
+from agent.events import Again, ApprovalNeeded, Event, TextDelta, ToolFinished, ToolStarted, TurnDone
 from agent.session import Session
 from agent.settings import Settings
 from agent.tui.approval import Approval
@@ -110,6 +110,9 @@ class ChatApp(App[None]):
         transcript, event = self.query_one(Transcript), message.event
         if isinstance(event, TextDelta):
             await transcript.write(event)
+        elif isinstance(event, Again):
+            await transcript.forget_answer()
+            self.query_one("#working", Static).update(f"Asking again: {event.why}")
         elif isinstance(event, ToolStarted):
             await transcript.start(event)
         elif isinstance(event, ToolFinished):
@@ -191,7 +194,7 @@ def run_chat(settings: Settings, chat: str | None = None) -> None:
     from tools.runs import progress
 
     name = chat or f"chat-{datetime.now():%Y%m%d-%H%M%S}"
-    ChatApp(Session(settings.model, settings.base_url, name), progress, stop_run).run()
+    ChatApp(Session(settings.model, settings.base_url, name, timeout=settings.timeout), progress, stop_run).run()
 
 
 def stop_run(run: str) -> str:

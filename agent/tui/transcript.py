@@ -70,6 +70,13 @@ class Transcript(VerticalScroll, can_focus=False):
         if sources:
             await self.mount(Sources(sources))
 
+    async def forget_answer(self) -> None:
+        """Take back an answer that broke off."""
+        if self.answer is not None:
+            await self.answer.finish()
+            await self.answer.remove()
+            self.answer = None
+
     async def end_answer(self) -> None:
         if self.answer is not None:
             await self.answer.finish()
