@@ -7,6 +7,7 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, NotRequired
 
 from langchain.agents import AgentState, create_agent
@@ -184,6 +185,10 @@ async def memory_of(chat: str | None) -> AsyncIterator[BaseCheckpointSaver[Any]]
         fix = "Set FINETUNE_HOME to a folder you may write to."
         raise UserError(f"Cannot open the chats: {error}", str(file), fix) from error
     try:
+        if not await whole(connection):
+            await connection.close()
+            file.rename(file.with_name(f"{file.stem}.damaged-{datetime.now():%Y%m%d-%H%M%S}.sqlite"))
+            connection = await aiosqlite.connect(file, timeout=BUSY_SECONDS)
         await connection.execute("PRAGMA journal_mode=WAL")
         yield AsyncSqliteSaver(connection)
     except sqlite3.DatabaseError as error:
@@ -191,3 +196,14 @@ async def memory_of(chat: str | None) -> AsyncIterator[BaseCheckpointSaver[Any]]
         raise UserError(f"Cannot use the chats: {error}", str(file), fix) from error
     finally:
         await connection.close()
+
+
+async def whole(connection: Any) -> bool:
+    """Whether the file is a database that can be read; a damaged one is put aside, and a new one begun."""
+    try:
+        async with connection.execute("PRAGMA quick_check(1)") as found:
+            return bool(await found.fetchone() == ("ok",))
+    except sqlite3.OperationalError:  # locked by another window: it is in use, so it is no ruin
+        return True
+    except sqlite3.DatabaseError:
+        return False

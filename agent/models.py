@@ -127,10 +127,14 @@ def root_package(error: Exception) -> str:
 
 def one_line(error: Exception) -> str:
     """The error's message, short, and without any key that the environment holds."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    return masked(" ".join(str(error).split()) or type(error).__name__)[:DETAIL]
+
+
+def masked(text: str) -> str:
+    """The text without any key that the environment holds."""
     for value in keys():
         text = text.replace(value, "***")
-    return text[:DETAIL]
+    return text
 
 
 def keys() -> list[str]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from agent import chats
 from agent.command import command_line
 from agent.events import Again, ApprovalNeeded, Event, TextDelta, ToolFinished, ToolStarted, Turn, TurnDone
 from agent.importing import quick_imports
@@ -153,6 +155,8 @@ class Session:
 
     async def history(self) -> list[tuple[str, str]]:
         """What was said before in this chat, as ("user" | "advisor", text), oldest first."""
+        if self.chat and (kept := await asyncio.to_thread(chats.read, self.chat)):
+            return kept
         said = []
         for message in await self.messages():
             if message.type == "human":
@@ -160,6 +164,32 @@ class Session:
             elif message.type == "ai" and message.text.strip():
                 said.append(("advisor", message.text))
         return said
+
+    async def situation(self) -> dict[str, Any]:
+        """What the tools understood of the user's situation so far."""
+        state = await (await self.opened()).aget_state(self.config)
+        return {
+            key: value for key, value in (state.values.get("situation") or {}).items() if value not in (None, [], {})
+        }
+
+    def edited(self, asked: ApprovalNeeded, text: str) -> tuple[dict[str, Any], str]:
+        """(arguments, command) of a step whose arguments the user changed, written as YAML. Raises UsageError."""
+        import yaml
+        from pydantic import ValidationError
+
+        tool = self.tools[asked.tool]
+        try:
+            args = yaml.safe_load(text) or {}
+            if not isinstance(args, dict):
+                raise UsageError("The arguments are no mapping", asked.tool, "Write lines such as `data: rows.csv`.")
+            tool.args.model_validate(args)
+        except yaml.YAMLError as error:
+            what = " ".join(str(error).split())[:120]
+            raise UsageError(f"Not YAML: {what}", asked.tool, "Write lines such as `data: rows.csv`.") from error
+        except ValidationError as error:
+            faults = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+            raise UsageError(faults, asked.tool, f"It takes {', '.join(tool.args.model_fields)}.") from error
+        return args, command_line(tool, args)
 
     async def opened(self) -> CompiledStateGraph[Any, Any, Any, Any]:
         """The graph, built on first use: importing langchain takes most of a second."""
@@ -203,7 +233,10 @@ class Session:
         elif self.waiting:
             yield self.waiting[0]
         else:
-            yield TurnDone(self.draft.turn(self.model))
+            turn = self.draft.turn(self.model)
+            if self.chat:
+                await asyncio.to_thread(chats.keep, self.chat, turn.question, turn.answer)
+            yield TurnDone(turn)
 
     def events(self, mode: str, part: Any) -> list[Event]:
         """The events in one part of the graph's stream."""

@@ -9,12 +9,13 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel, ConfigDict
 
 from executor.errors import FinetuneError, Interrupted, ServiceError, UsageError, UserError
+from executor.files import write_text
 from executor.home import cache, chats_folder, workspace
 from executor.text import printable
 
 __all__ = [
     "Args", "FinetuneError", "Interrupted", "Result", "ServiceError", "Tool", "UsageError", "UserError", "cache",
-    "chats_folder", "printable", "workspace",
+    "chats_folder", "printable", "workspace", "write_text",
 ]  # fmt: skip
 
 

@@ -144,6 +144,14 @@ def result_text(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def newest() -> str:
+    """The newest run of the workspace. Raises UserError where there is none."""
+    found = all_runs()
+    if not found:
+        raise UserError("There are no runs in this workspace yet", "/run", "Start one: finetune go DATA.")
+    return str(found[0].path)
+
+
 def mask_shown(run: str) -> str | None:
     """What the loss of this training sees, with the first example marked; None where it trains nothing (yet)."""
     file = find_run(run).path / "examples.json"

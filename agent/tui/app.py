@@ -9,26 +9,32 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 from textual import work
-from textual.app import App, ComposeResult
+from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container
-from textual.widgets import Footer, Static
+from textual.widgets import Button, Footer, Static
 
 from agent.events import Again, ApprovalNeeded, Event, TextDelta, ToolFinished, ToolStarted, TurnDone
 from agent.session import Session
 from agent.settings import Settings
-from agent.tui.approval import Approval
+from agent.tui.approval import Answered, Approval
+from agent.tui.commands import parse
 from agent.tui.help import Help
 from agent.tui.messages import HistoryRead, SessionEvent, TurnFailed, TurnOver
 from agent.tui.prompt_box import PromptBox
 from agent.tui.run_panel import OVER, Progress, RunPanel
+from agent.tui.slash import Slash
 from agent.tui.transcript import Transcript
 from tools.base import FinetuneError, chats_folder
 
 Stop = Callable[[str], str]
 
 
-class ChatApp(App[None]):
+Make = Callable[[str | None, str], Session]
+"""(name of the chat, model) -> a session"""
+
+
+class ChatApp(Slash):
     """Workers drive the session and post messages; only message handlers touch widgets."""
 
     TITLE = "Fine-Tuning Assistant"
@@ -38,27 +44,33 @@ class ChatApp(App[None]):
         Binding("f1", "help", "Help"),
         Binding("escape", "stop_answer", "Stop"),
         Binding("ctrl+r", "toggle_run", "Run", priority=True),
-        Binding("f8", "stop_run", "Stop run"),
+        Binding("f8", "stop_run", "Stop run", show=False),
         Binding("ctrl+t", "light_or_dark", "Light/dark", show=False),
+        Binding("ctrl+o", "chats", "Chats"),
         Binding("ctrl+q", "quit", "Quit", priority=True),
     ]
 
-    def __init__(self, session: Session, progress: Progress, stop: Stop) -> None:
+    def __init__(self, session: Session, progress: Progress, stop: Stop, make: Make | None = None) -> None:
         super().__init__()
         self.session = session
+        self.make = make or (lambda chat, model: Session(model, session.base_url, chat, timeout=session.timeout))
         self.progress = progress
         self.stop = stop
         self.busy = False
 
     def compose(self) -> ComposeResult:
-        chat = f" · {self.session.chat}" if self.session.chat else ""
-        yield Static(f"{self.TITLE} · {self.session.model}{chat}", markup=False, id="title")
+        yield Static(self.heading, markup=False, id="title")
         with Container(id="middle"):
             yield Transcript()
             yield RunPanel(self.progress)
         yield Static(markup=False, id="working")
         yield PromptBox()
-        yield Footer(show_command_palette=False)
+        yield Footer()
+
+    @property
+    def heading(self) -> str:
+        chat = f" · {self.session.chat}" if self.session.chat else ""
+        return f"{self.TITLE} · {self.session.model}{chat}"
 
     def on_mount(self) -> None:
         self.query_one(PromptBox).focus()
@@ -67,7 +79,24 @@ class ChatApp(App[None]):
     async def on_unmount(self) -> None:
         await self.session.close()
 
-    @work(group="recall")
+    def open_chat(self, name: str | None, model: str) -> None:
+        """Another chat, or another mind for this one. A turn that goes on is stopped first."""
+        self.workers.cancel_group(self, "turn")
+        self.change(self.make(name, model))
+
+    @work(group="change", exclusive=True)
+    async def change(self, session: Session) -> None:
+        old, self.session = self.session, session
+        self.query_one("#title", Static).update(self.heading)
+        await self.query_one(Transcript).clear()
+        await old.close()
+        self.recall()
+
+    def resume(self, name: str | None) -> None:
+        if name is not None and name != self.session.chat:
+            self.open_chat(name, self.session.model)
+
+    @work(group="recall", exclusive=True)
     async def recall(self) -> None:
         """Import the agent off the loop while the user reads, then read the chat's past."""
         await asyncio.to_thread(__import__, "agent.graph")
@@ -81,10 +110,14 @@ class ChatApp(App[None]):
         await (transcript.recall(message.said) if message.said else transcript.welcome())
 
     async def on_prompt_box_sent(self, message: PromptBox.Sent) -> None:
+        if command := parse(message.text):
+            self.query_one(PromptBox).sent()
+            self.slash(*command)
+            return
         if self.busy:
             self.notify("Wait for the answer, or press Esc to stop it.", markup=False)
             return
-        self.query_one(PromptBox).clear()
+        self.query_one(PromptBox).sent()
         await self.query_one(Transcript).user_says(message.text)
         self.follow(lambda: self.session.send(message.text))
 
@@ -120,12 +153,13 @@ class ChatApp(App[None]):
             self.show_run(event)
         elif isinstance(event, ApprovalNeeded):
             await transcript.end_answer()
-            self.push_screen(Approval(event), self.answered)
+            self.push_screen(Approval(event, self.session.edited), self.answered)
         elif isinstance(event, TurnDone):
             await transcript.cite(event.turn.sources)
 
-    def answered(self, approved: bool | None) -> None:
-        self.follow(lambda: self.session.answer_approval(bool(approved)))
+    def answered(self, answer: Answered | None) -> None:
+        given = answer or Answered(False)
+        self.follow(lambda: self.session.answer_approval(given.approve, given.edited))
 
     async def on_turn_failed(self, message: TurnFailed) -> None:
         await self.query_one(Transcript).notice(message.line, error=True)
@@ -149,9 +183,16 @@ class ChatApp(App[None]):
     def action_help(self) -> None:
         self.push_screen(Help())
 
+    def action_chats(self) -> None:
+        self.slash_chats("")
+
     def action_stop_answer(self) -> None:
         if self.busy:
             self.workers.cancel_group(self, "turn")
+
+    def on_button_pressed(self, event: Button.Pressed) -> None:
+        if event.button.id == "stop-run":
+            self.action_stop_run()
 
     def action_toggle_run(self) -> None:
         panel = self.query_one(RunPanel)

@@ -10,11 +10,13 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.widgets import TextArea
 
+from agent.tui.suggest import suggest
+
 
 class PromptBox(TextArea):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "send", "Send"),
-        Binding("ctrl+j,shift+enter", "newline", "New line"),
+        Binding("ctrl+j,shift+enter", "newline", "New line", show=False),
     ]
 
     @dataclass
@@ -27,12 +29,33 @@ class PromptBox(TextArea):
         """`?` in an empty box."""
 
     def __init__(self) -> None:
-        super().__init__(placeholder="Ask about fine-tuning, or name a data file", compact=True)
+        super().__init__(placeholder="Ask about fine-tuning, name a data file, or / for commands", compact=True)
+        self.said: list[str] = []
+        """what was sent, oldest first: up and down bring it back"""
+        self.place = 0
 
     def action_send(self) -> None:
         text = self.text.strip()
         if text:
             self.post_message(self.Sent(text))
+
+    def sent(self) -> None:
+        """The text was taken: keep it, and begin anew."""
+        self.said.append(self.text.strip())
+        self.place = len(self.said)
+        self.clear()
+
+    def update_suggestion(self) -> None:
+        """How the text probably goes on, dim behind the cursor; only where the cursor is at its end."""
+        at_end = self.cursor_location == self.document.end
+        self.suggestion = suggest(self.text) if at_end else ""
+
+    def action_earlier(self, step: int) -> None:
+        """An earlier text of this window in place of this one."""
+        if 0 <= self.place + step <= len(self.said):
+            self.place += step
+            self.text = self.said[self.place] if self.place < len(self.said) else ""
+            self.move_cursor(self.document.end)
 
     def action_newline(self) -> None:
         self.insert("\n")
@@ -41,6 +64,10 @@ class PromptBox(TextArea):
         """Enter is handled here, in the order of the keys: a priority binding would overtake text still queued."""
         if event.key == "enter":
             self.action_send()
+        elif event.key == "tab" and self.suggestion:
+            self.insert(self.suggestion)
+        elif event.key in ("up", "down") and "\n" not in self.text:
+            self.action_earlier(-1 if event.key == "up" else 1)
         elif event.character == "?" and not self.text:
             self.post_message(self.HelpWanted())
         else:

@@ -7,9 +7,9 @@ from typing import Any
 
 from textual import work
 from textual.app import ComposeResult
-from textual.containers import Vertical
+from textual.containers import Horizontal, Vertical
 from textual.timer import Timer
-from textual.widgets import ProgressBar, Static
+from textual.widgets import Button, ProgressBar, Static
 
 from agent.tui.loss_plot import LossPlot
 from agent.tui.messages import RunProgress, RunUnreadable
@@ -34,10 +34,13 @@ class RunPanel(Vertical):
     def compose(self) -> ComposeResult:
         yield Static(markup=False, classes="state")
         yield ProgressBar(show_eta=False, show_percentage=False)
+        yield Static(markup=False, classes="figures")
         yield Static(markup=False, classes="reason")
         plot = LossPlot()
         plot.display = False
         yield plot
+        with Horizontal(classes="buttons"):
+            yield Button("Stop the run (F8)", id="stop-run", compact=True)
 
     def on_mount(self) -> None:
         self.timer = self.set_interval(POLL_SECONDS, self.look, pause=True)
@@ -70,6 +73,8 @@ class RunPanel(Vertical):
             bar.update(total=1, progress=1)
         else:
             bar.update(total=steps["total"] if steps else None, progress=steps["done"] if steps else 0)
+        self.query_one(".figures", Static).update(figures(progress))
+        self.query_one("#stop-run").display = self.state == "running"
         self.query_one(LossPlot).draw(progress)
         if self.state in OVER and self.timer is not None:
             self.timer.pause()
@@ -78,6 +83,30 @@ class RunPanel(Vertical):
         self.query_one(".reason", Static).update(message.line)
         if self.timer is not None:
             self.timer.pause()
+
+
+def figures(progress: dict[str, Any]) -> str:
+    """The last losses, and the time that the rest of the training will take at the pace so far."""
+    if not progress["steps"]:
+        return ""
+    parts = [f"loss {progress['loss'][-1]:.3f}"]
+    if progress["eval_loss"]:
+        parts.append(f"validation {progress['eval_loss'][-1]:.3f}")
+    now, step, seconds = progress["progress"] or {}, progress["steps"][-1], progress.get("seconds")
+    if (
+        progress["state"] == "running"
+        and progress["stage"] == "train"
+        and now.get("unit") == "steps"
+        and seconds
+        and step
+    ):
+        left = (now["total"] - step) * seconds / step
+        parts.append(f"about {duration(left)} left")
+    return " · ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
 
 
 def outcome(progress: dict[str, Any]) -> str:

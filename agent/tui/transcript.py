@@ -5,13 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from textual.containers import VerticalScroll
+from textual.widget import Widget
 
 from agent.events import TextDelta, ToolFinished, ToolStarted
 from agent.tui.answer import Answer
-from agent.tui.lines import Notice, UserMessage
+from agent.tui.lines import Earlier, Notice, UserMessage
 from agent.tui.sources import Sources
 from agent.tui.tool_card import ToolCard
 
+SHOWN = 40
+"""messages that are drawn at once of a chat that is resumed"""
+MOST = 160
+"""widgets that stay; a terminal redraws no faster for more"""
 WELCOME = """\
 **Should I fine-tune for …?** Ask, and I answer with sources; give me a file, and I answer with a measurement.
 
@@ -22,12 +27,19 @@ WELCOME = """\
 """
 
 
+def drawn(said: list[tuple[str, str]]) -> list[Widget]:
+    return [UserMessage(text) if who == "user" else Answer(text) for who, text in said]
+
+
 class Transcript(VerticalScroll, can_focus=False):
     """Grows at the bottom and stays there unless the user scrolls up."""
 
     def __init__(self) -> None:
         super().__init__()
         self.answer: Answer | None = None
+        self.last_answer = ""
+        self.hidden: list[tuple[str, str]] = []
+        """what was said before what is shown, oldest first"""
         self.cards: dict[str, ToolCard] = {}
 
     def on_mount(self) -> None:
@@ -37,8 +49,44 @@ class Transcript(VerticalScroll, can_focus=False):
         await self.mount(Answer(WELCOME))
 
     async def recall(self, said: list[tuple[str, str]]) -> None:
-        """Show what was said before in this chat."""
-        await self.mount_all(UserMessage(text) if who == "user" else Answer(text) for who, text in said)
+        """Show what was said last in this chat; what came before stays within reach."""
+        self.hidden, shown = said[:-SHOWN], said[-SHOWN:]
+        self.last_answer = next((text for who, text in reversed(said) if who == "advisor"), "")
+        if self.hidden:
+            await self.mount(Earlier(len(self.hidden)))
+        await self.mount_all(drawn(shown))
+        self.anchor()
+
+    async def on_earlier_wanted(self, message: Earlier.Wanted) -> None:
+        """The part before what is shown, above it."""
+        message.stop()
+        self.hidden, more = self.hidden[:-SHOWN], self.hidden[-SHOWN:]
+        first = self.query_one(Earlier)
+        first.left = len(self.hidden)
+        await self.mount_all(drawn(more), after=first)
+        if not self.hidden:
+            await first.remove()
+
+    async def clear(self) -> None:
+        """Begin another chat."""
+        self.answer, self.last_answer, self.hidden = None, "", []
+        self.cards.clear()
+        await self.remove_children()
+
+    async def trim(self) -> None:
+        """Keep no more widgets than a terminal moves quickly; what is taken away is kept as text."""
+        extra = [child for child in self.children if not isinstance(child, Earlier)][:-MOST]
+        if not extra:
+            return
+        for child in extra:
+            if isinstance(child, UserMessage):
+                self.hidden.append(("user", child.text))
+            elif isinstance(child, Answer) and child.source != WELCOME:
+                self.hidden.append(("advisor", child.source))
+        await self.remove_children(extra)
+        if not self.query(Earlier):
+            await self.mount(Earlier(len(self.hidden)), before=0)
+        self.query_one(Earlier).left = len(self.hidden)
 
     async def user_says(self, text: str) -> None:
         await self.mount(UserMessage(text))
@@ -80,6 +128,7 @@ class Transcript(VerticalScroll, can_focus=False):
     async def end_answer(self) -> None:
         if self.answer is not None:
             await self.answer.finish()
+            self.last_answer = self.answer.source
             self.answer = None
 
     async def end_turn(self) -> None:
@@ -88,3 +137,4 @@ class Transcript(VerticalScroll, can_focus=False):
         for card in self.cards.values():
             card.stop()
         self.cards.clear()
+        await self.trim()
