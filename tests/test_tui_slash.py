@@ -37,7 +37,7 @@ def test_every_command_of_the_table_does_something() -> None:
 
 @pytest.mark.parametrize(
     ("text", "parsed"),
-    [("/help", ("help", "")), ("/Model openai:x", ("model", "openai:x")), ("/data/x.csv", None), 
+    [("/help", ("help", "")), ("/Model openai:x", ("model", "openai:x")), ("/data/x.csv", None),
      ("/data/x.csv is bad", None), ("help", None), ("/", None), ("/help\nme", None)],
 )  # fmt: skip
 def test_a_path_is_no_command(text: str, parsed: Any) -> None:
