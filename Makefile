@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup demo test check bench bench-advice bench-data bench-train bench-kills bench-predict bench-qlora bench-faults bench-eval clean
+.PHONY: setup demo test check bench bench-advice bench-data bench-train bench-kills bench-predict bench-qlora bench-faults bench-eval bench-tui clean
 
 setup: $(READY)
 
@@ -47,6 +47,9 @@ bench-faults: setup
 
 bench-eval: setup
 	$(BIN)/python bench/eval.py $(OPTIONS)
+
+bench-tui: setup
+	$(BIN)/python bench/tui.py
 
 bench-qlora: setup
 	$(BIN)/python bench/qlora.py $(OPTIONS)

@@ -84,6 +84,7 @@ class Approval(ModalScreen[Answered]):
             return
         area = self.query_one(TextArea)
         area.text = yaml.safe_dump(self.edited or self.asked.args, sort_keys=False, allow_unicode=True)
+        area.move_cursor(area.document.end)
         area.remove_class("-hidden")
         self.query_one(".plan").add_class("-hidden")
         self.query_one("#edit", Button).label = "Take it (^s)"
