@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +17,7 @@ from textual.widgets import Markdown, ProgressBar, Static
 from agent.events import ApprovalNeeded, Event, TextDelta, ToolFinished, ToolStarted, Turn, TurnDone
 from agent.session import Session
 from agent.tui import ChatApp
+from agent.tui.app import terminal_gone
 from agent.tui.approval import Approval
 from agent.tui.fold import FoldTitle
 from agent.tui.help import Help
@@ -230,6 +235,27 @@ async def test_an_unreadable_run_is_told_in_the_panel() -> None:
     async with app.run_test() as pilot:
         await say(app, pilot, "train")
         assert "No such run" in str(app.query_one(RunPanel).query_one(".reason").render())
+
+
+def test_a_terminal_that_hung_up_ends_the_chat(tmp_path: Path) -> None:
+    """Without a signal: its session is another one."""
+    master, slave = pty.openpty()
+    assert not terminal_gone(slave)
+    environment = {**os.environ, "FINETUNE_HOME": str(tmp_path / "home"), "TERM": "xterm-256color"}
+    chat = subprocess.Popen(
+        [sys.executable, "-m", "agent", "--model", "offline"], stdin=slave, stdout=slave, stderr=slave,
+        env=environment, start_new_session=True,
+    )  # fmt: skip
+    seen = b""
+    while b"Fine-Tuning Assistant" not in seen:
+        seen += os.read(master, 65536)
+    os.close(master)
+    assert terminal_gone(slave)
+    os.close(slave)
+    try:
+        chat.wait(20)
+    finally:
+        chat.kill()
 
 
 @pytest.mark.parametrize("key", ["f1", "question_mark"])

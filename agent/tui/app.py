@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import select
+import sys
 import traceback
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime
@@ -27,6 +29,7 @@ from agent.tui.slash import Slash
 from agent.tui.transcript import Transcript
 from tools.base import FinetuneError, chats_folder
 
+GONE_SECONDS = 1.0
 Stop = Callable[[str], str]
 
 
@@ -74,7 +77,14 @@ class ChatApp(Slash):
 
     def on_mount(self) -> None:
         self.query_one(PromptBox).focus()
+        if not self.is_headless and sys.stdin.isatty():
+            self.set_interval(GONE_SECONDS, self.end_without_terminal)
         self.recall()
+
+    def end_without_terminal(self) -> None:
+        """A terminal that was closed without a signal would leave a program that reads nothing for ever."""
+        if terminal_gone(sys.stdin.fileno()):
+            self.exit()
 
     async def on_unmount(self) -> None:
         await self.session.close()
@@ -219,6 +229,13 @@ class ChatApp(Slash):
 
     def action_light_or_dark(self) -> None:
         self.theme = "textual-light" if self.current_theme.dark else "textual-dark"
+
+
+def terminal_gone(file: int) -> bool:
+    """Whether the other end of a terminal hung up."""
+    poll = select.poll()
+    poll.register(file, select.POLLHUP | select.POLLERR)
+    return any(event & (select.POLLHUP | select.POLLERR | select.POLLNVAL) for _, event in poll.poll(0))
 
 
 def log_bug() -> str:
