@@ -37,6 +37,7 @@ def chat(
     context: typer.Context,
     model: Annotated[str | None, typer.Option(help="offline, or PROVIDER:NAME")] = None,
     base_url: Annotated[str | None, typer.Option("--base-url", help="Endpoint of the provider.")] = None,
+    key_env: Annotated[str | None, typer.Option(help="The environment variable with that endpoint's key.")] = None,
     name: Annotated[str | None, typer.Option("--chat", help="A kept chat to continue.")] = None,
 ) -> None:
     """Open the chat."""
@@ -44,7 +45,7 @@ def chat(
         from agent.settings import load_settings
         from agent.tui.app import run_chat
 
-        run_chat(load_settings(model, base_url), name)
+        run_chat(load_settings(model, base_url, key_env), name)
 
 
 @app.command()
@@ -54,6 +55,7 @@ def ask(
     chat: Annotated[str | None, typer.Option("--chat", help="A kept chat to continue.")] = None,
     model: Annotated[str | None, typer.Option(help="offline, or PROVIDER:NAME")] = None,
     base_url: Annotated[str | None, typer.Option("--base-url", help="Endpoint of the provider.")] = None,
+    key_env: Annotated[str | None, typer.Option(help="The environment variable with that endpoint's key.")] = None,
     yes: Yes = False,
     json: Json = False,
 ) -> None:
@@ -65,11 +67,22 @@ def ask(
 
     if data is not None and not Path(data).expanduser().exists():
         raise UserError(f"There is no file {data}", data, "Check the path.")
-    settings = load_settings(model, base_url)
+    settings = load_settings(model, base_url, key_env)
     words = sys.stdin.buffer.read().decode("utf-8", "replace") if text == "-" else text
     if not words.strip():
         raise UsageError("The question is empty", "finetune ask", 'Write it in quotes: finetune ask "Should I ...?"')
-    turn = asyncio.run(ask_once(words, data, chat, settings.model, settings.base_url, yes, timeout=settings.timeout))
+    turn = asyncio.run(
+        ask_once(
+            words,
+            data,
+            chat,
+            settings.model,
+            settings.base_url,
+            yes,
+            timeout=settings.timeout,
+            key_env=settings.key_env,
+        )
+    )
     emit(turn.as_json(), json, lambda: render(turn))
 
 

@@ -172,6 +172,8 @@ def plan(
     base_model: BaseModel = None,
     method: Annotated[str, typer.Option(help="auto, lora, qlora, dora or full")] = "auto",
     out: Annotated[Path | None, typer.Option(help="Where to write the spec.")] = None,
+    task: Task = None,
+    map: Map = None,  # noqa: A002
     sweep: Sweep = None,
     curriculum: CurriculumOption = "none",
     track: Track = None,
@@ -188,6 +190,8 @@ def plan(
         "sweep": sweep,
         "curriculum": curriculum,
         "track": track,
+        "task": task,
+        "mapping": cli_data.mapping(map) or None,
     }
     written = str(out) if out else None
     made = call("plan", **more, out=written, overwrite=yes)

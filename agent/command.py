@@ -33,10 +33,17 @@ def command_line(tool: Tool[Any, Any], args: dict[str, Any]) -> str:
 def option_words(word: str, values: dict[str, Any], before: list[str]) -> list[str]:
     """The word with its values; a mapping repeats its option for each pair, a list is joined by commas."""
     if len(values) == 1 and isinstance(pairs := next(iter(values.values())), dict):
-        quoted = [shlex.quote(f"{key}={value}") for key, value in pairs.items()]
-        return [part for index, pair in enumerate(quoted) for part in ([before[-1], pair] if index else [pair])]
+        each = [quoted(f"{key}={value}") for key, value in pairs.items()]
+        return [part for index, pair in enumerate(each) for part in ([before[-1], pair] if index else [pair])]
     text = {k: ",".join(map(str, v)) if isinstance(v, list | tuple) else str(v) for k, v in values.items()}
-    return [word.format(**{field: shlex.quote(value) for field, value in text.items()})]
+    return [word.format(**{field: quoted(value) for field, value in text.items()})]
+
+
+def quoted(text: str) -> str:
+    """The text for a shell, on one line: whoever approves a command reads nothing that is not part of it."""
+    if text.isprintable():
+        return shlex.quote(text)
+    return "$'" + text.encode("unicode_escape").decode().replace("'", "\\'") + "'"
 
 
 def value_of(tool: Tool[Any, Any], field: str, args: dict[str, Any]) -> Any:

@@ -8,6 +8,8 @@ from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMes
 
 MOST = 60_000
 """characters of the messages that a model is sent, about 15,000 tokens: less than any model of today holds"""
+LEAST = 1_000
+"""characters that a tool result keeps in any case"""
 RESULT = 6_000
 """characters of one tool result in an older turn"""
 LINE = 200
@@ -25,7 +27,7 @@ def compact(messages: Sequence[AnyMessage], most: int = MOST) -> tuple[list[AnyM
     turns = in_turns(messages)
     if size(messages) <= most or not turns:
         return list(messages), ""
-    kept = [cut(turns[-1], max(1, (most - size(turns[-1])) // max(1, results_in(turns[-1])) + RESULT))]
+    kept = [cut(turns[-1], room(turns[-1], most))]
     left = most - size(kept[0])
     older = turns[:-1]
     while older and size(cut(older[-1], RESULT)) <= left:
@@ -46,11 +48,21 @@ def in_turns(messages: Sequence[AnyMessage]) -> list[list[AnyMessage]]:
 
 
 def size(messages: Sequence[AnyMessage]) -> int:
-    return sum(len(message.text) for message in messages)
+    """Characters, the arguments of calls among them."""
+    called = (call["args"] for message in messages if isinstance(message, AIMessage) for call in message.tool_calls)
+    return sum(len(message.text) for message in messages) + sum(len(str(args)) for args in called)
 
 
-def results_in(messages: Sequence[AnyMessage]) -> int:
-    return sum(isinstance(message, ToolMessage) for message in messages)
+def room(turn: Sequence[AnyMessage], most: int) -> int:
+    """Characters that each tool result of a turn may take: short ones leave theirs to the long ones."""
+    results = sorted(len(message.text) for message in turn if isinstance(message, ToolMessage))
+    left = most - (size(turn) - sum(results))
+    for place, length in enumerate(results):
+        share = left // (len(results) - place)
+        if length > share:
+            return max(LEAST, share)
+        left -= length
+    return max(LEAST, most)
 
 
 def cut(messages: Sequence[AnyMessage], most: int) -> list[AnyMessage]:

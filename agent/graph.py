@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NotRequired
 
 from langchain.agents import AgentState, create_agent
@@ -54,7 +55,7 @@ class Advisor(AgentMiddleware[AdvisorState, None, Any]):
         super().__init__()
         self.model = model
         self.typed = [] if typed is None else typed
-        """what the user wrote into an approval: it counts as said"""
+        """what the user wrote into an approval: files that are named by it"""
 
     async def abefore_model(self, state: AdvisorState, runtime: Runtime[None]) -> dict[str, Any] | None:
         for message in reversed(state["messages"]):
@@ -95,7 +96,7 @@ class Advisor(AgentMiddleware[AdvisorState, None, Any]):
         write({"call": call})
         said = [message.text for message in request.state["messages"] if message.type == "human"]
         try:
-            refuse_out_of_reach(call["args"], [*said, *self.typed])
+            refuse_out_of_reach(call["args"], said, map(Path, self.typed))
             answer = await handler(request)
         except UserError as error:
             answer = ToolMessage(error.line(), tool_call_id=call["id"] or "", name=call["name"], status="error")
@@ -131,6 +132,8 @@ def wrapped(tool: Tool[Any, Any]) -> BaseTool:
             result = await asyncio.to_thread(tool.call, **arguments)
         except FinetuneError as error:
             raise ToolException(error.line()) from error
+        except OSError as error:  # a name that no file can have, a folder that cannot be read
+            raise ToolException(f"{tool.name}: {error.strerror or error}. Name another file.") from error
         except ValidationError as error:
             # The graph would take it for wrong arguments of the model, which were validated before: it is our bug.
             raise RuntimeError(f"{tool.name} made an invalid value") from error

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from agent.settings import OFFLINE
 from tools.base import FinetuneError, ServiceError, UserError
+from tools.judging import key_of
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -34,11 +35,12 @@ DETAIL = 240
 """characters of a provider's message that are passed on"""
 
 
-def chat_model(name: str, base_url: str | None, timeout: float = TIMEOUT) -> BaseChatModel:
+def chat_model(name: str, base_url: str | None, timeout: float = TIMEOUT, key_env: str | None = None) -> BaseChatModel:
     """The model that thinks: the offline advisor, or `provider:model`, whose package is imported only here.
 
-    `timeout`: seconds without a sign of life. Raises UserError for an unknown provider, a missing package or a missing
-    key.
+    `timeout`: seconds without a sign of life. `key_env`: the variable with the key of the server at `base_url`;
+    without it OPENAI_API_KEY goes to OpenAI alone, or to the host of OPENAI_BASE_URL. Raises UserError for an unknown
+    provider, a missing package, or a key that is missing or would travel unencrypted.
     """
     if name == OFFLINE:
         from agent.offline import OfflineAdvisor
@@ -51,8 +53,9 @@ def chat_model(name: str, base_url: str | None, timeout: float = TIMEOUT) -> Bas
     if provider in PATIENT:
         options |= {"timeout": timeout, "max_retries": RETRIES}
     key_from_keyring(provider)
-    if provider == "openai" and base_url and not os.environ.get("OPENAI_API_KEY"):
-        options["api_key"] = "none"  # local servers need no key, the client wants one
+    if provider == "openai" and base_url:
+        variable = key_of(base_url, key_env)
+        options["api_key"] = os.environ[variable] if variable else "none"  # the client wants one in any case
     try:
         model: BaseChatModel = init_chat_model(name, **options)
     except ImportError as error:

@@ -34,7 +34,7 @@ _TASK = re.compile(
 _PATH = re.compile(
     r"""["'`]([^"'`\n]+\.(?:jsonl?|csv|tsv|xlsx?|parquet|ya?ml|txt|log|gguf))["'`]|"""
     r"""((?:[~.]{0,2}/)?[\w./-]+\.(?:jsonl?|csv|tsv|xlsx?|parquet|ya?ml|txt|log|gguf))\b|"""
-    r"""(?<![\w/:])((?:~|\.{1,2})?/(?:[\w.-]+/)*[\w.-]+)""",
+    r"""(?<![\w/:])((?:~|\.{1,2})?/(?:[\w.+@%~=-]+/)*[\w.+@%~=-]*[\w+@%~=-])/?(?![\w/+@%~=-])""",
     re.I,
 )
 

@@ -88,12 +88,13 @@ class Session:
         tools: Sequence[Tool[Any, Any]] | None = None,
         mind: BaseChatModel | None = None,
         timeout: float = 60.0,
+        key_env: str | None = None,
     ) -> None:
         self.model = model or OFFLINE
         self.base_url = base_url
         self.chat = chat
         self.mind = mind
-        self.timeout = timeout
+        self.timeout, self.key_env = timeout, key_env
         self.given_tools = tools
         self.tools: dict[str, Tool[Any, Any]] = {}
         self.draft = Draft("", "other")
@@ -123,7 +124,7 @@ class Session:
         from agent.route import route
 
         graph = await self.opened()
-        self.draft, self.waiting = Draft(text, route(excerpt(text)).intent), []
+        self.draft, self.waiting, self.decisions = Draft(text, route(excerpt(text)).intent), [], []
         self.refused.clear()
         told = await self.messages()
         async for event in self.drive(graph, {"messages": [*not_run(told), HumanMessage(with_data(text, data))]}):
@@ -140,7 +141,8 @@ class Session:
         asked = self.waiting.pop(0)
         self.decisions.append(decision_on(asked, approve, edited, reason))
         if edited:
-            self.typed += [str(value) for value in edited.values() if value is not None]
+            changed = [value for key, value in edited.items() if value != asked.args.get(key)]
+            self.typed += [value for value in changed if isinstance(value, str)]
         if not approve:
             self.refused.add(asked.tool)
             refused = ToolFinished(asked.id, asked.tool, asked.args, False, 0.0, "Refused by the user.", None)
@@ -201,7 +203,7 @@ class Session:
 
             tools = self.given_tools if self.given_tools is not None else registered()
             self.tools = {tool.name: tool for tool in tools}
-            mind = self.mind or chat_model(self.model, self.base_url, self.timeout)
+            mind = self.mind or chat_model(self.model, self.base_url, self.timeout, self.key_env)
             memory = await self.closing.enter_async_context(memory_of(self.chat))
             self.graph = build(mind, self.model, tools, memory, self.typed)
         return self.graph

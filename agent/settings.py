@@ -24,8 +24,15 @@ class Settings(BaseModel):
     base_url: str | None = None
     """endpoint of the provider, for OpenAI-compatible servers such as vLLM, Ollama or llama.cpp"""
 
+    key_env: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    """the environment variable with the key of the server at `base_url`; `none`: it asks for none"""
     timeout: float = Field(default=60.0, gt=0)
     """seconds without a sign of life after which a model is given up"""
+
+    @property
+    def link(self) -> dict[str, Any]:
+        """How the model is reached, beside its name and address."""
+        return {"timeout": self.timeout, "key_env": self.key_env}
 
     @field_validator("model")
     @classmethod
@@ -52,14 +59,15 @@ def settings_file() -> Path:
     return chats_folder().parent / "settings.yaml"
 
 
-def load_settings(model: str | None = None, base_url: str | None = None) -> Settings:
-    """Each value from the first that names it: the arguments, FINETUNE_MODEL and FINETUNE_BASE_URL, settings.yaml.
+def load_settings(model: str | None = None, base_url: str | None = None, key_env: str | None = None) -> Settings:
+    """Each value from the first that names it: the arguments, FINETUNE_MODEL, _BASE_URL and _KEY_ENV, settings.yaml.
 
     Raises UserError naming the source of a wrong value.
     """
     named = {
         "model": model or os.environ.get("FINETUNE_MODEL"),
         "base_url": base_url or os.environ.get("FINETUNE_BASE_URL"),
+        "key_env": key_env or os.environ.get("FINETUNE_KEY_ENV"),
     }
     file = settings_file()
     stored = read_settings(file) if file.exists() else {}

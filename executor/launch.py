@@ -19,6 +19,8 @@ from executor.errors import UserError
 from executor.files import cannot_write
 from executor.place import load_place
 from executor.run_folder import FINAL, RunFolder, alive
+from executor.servers import refuse_in_clear
+from executor.spec import EndpointSpec
 
 POLL_SECONDS = 0.2
 SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|DATABASE_URL|DSN$", re.I)
@@ -62,7 +64,7 @@ def started(run: RunFolder, log: IO[bytes]) -> int:
         stdout=log,
         stderr=log,
         start_new_session=True,
-        env=child_environment(from_hub(run), asked_for(run)),
+        env=environment_of(run),
     )
     try:
         run.set_status("running", stage="start", pid=process.pid, started=psutil.Process(process.pid).create_time())
@@ -77,16 +79,14 @@ def train_along() -> NoReturn:
     os.execve(sys.executable, [sys.executable, "-P", "-m", "executor.worker"], child_environment(hub=False))  # noqa: S606
 
 
-def from_hub(run: RunFolder) -> bool:
-    """Whether the run's base model, or a benchmark that it names, comes from the hub.
-
-    A spec that is not valid is the run process's to report.
-    """
+def environment_of(run: RunFolder) -> dict[str, str]:
+    """What the run's process may know; a spec that is not valid is its own to report."""
     try:
         spec = run.spec()
-        return spec.model.source == "hub" or bool(spec.evaluate.harness)
     except UserError:
-        return False
+        return child_environment(hub=False)
+    model = spec.model.source == "hub"
+    return child_environment(model or bool(spec.evaluate.harness), asked_for(run), tokens=model)
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,12 @@ def asked_for(run: RunFolder) -> Secrets:
     except UserError:  # the run process's to report
         return Secrets()
     ray = load_place(run.path).launcher == "ray"
-    servers = (*spec.evaluate.endpoints, *((spec.evaluate.judge,) if spec.evaluate.judge else ()))
+    servers: tuple[EndpointSpec, ...] = (
+        *spec.evaluate.endpoints,
+        *((spec.evaluate.judge,) if spec.evaluate.judge else ()),
+    )
+    for endpoint in servers:  # a run folder may come from somewhere
+        refuse_in_clear(endpoint.url, endpoint.key)
     keys = tuple(endpoint.key for endpoint in servers if endpoint.key)
     return Secrets(keys, ((f"{spec.tracker.upper()}_",) if spec.tracker else ()) + (("RAY_AUTH_",) if ray else ()))
 
@@ -115,18 +120,18 @@ def asked_for(run: RunFolder) -> Secrets:
 NONE = Secrets()
 
 
-def child_environment(hub: bool, also: Secrets = NONE) -> dict[str, str]:
+def child_environment(hub: bool, also: Secrets = NONE, tokens: bool = True) -> dict[str, str]:
     """The environment without what is named like a secret, offline, and with threads that do not spin for long.
 
-    Only a model that the user named on the hub lets the process reach it, with its token (`hub`). `also`: other secrets
-    that it was asked to use.
+    Only what the user named on the hub lets the process reach it (`hub`), a model with its token (`tokens`). `also`:
+    other secrets that it was asked to use.
 
     Waiting OpenMP threads that spin for as long as they do by default make a step some 25 times slower as soon as
     another busy program shares the cores; with a short spin an idle machine is just as fast. Memory in huge pages that
     is kept for the next step makes a training step on a CPU some 5 % faster.
     """
-    tokens = HUB_TOKENS if hub else ()
-    kept = {k: v for k, v in os.environ.items() if k.startswith(tokens) or k in also or not SECRET.search(k)}
+    named = HUB_TOKENS if hub and tokens else ()
+    kept = {k: v for k, v in os.environ.items() if k.startswith(named) or k in also or not SECRET.search(k)}
     offline = {} if hub else {"HF_HUB_OFFLINE": "1"}
     return (
         {"GOMP_SPINCOUNT": "5000", "GLIBC_TUNABLES": MALLOC}

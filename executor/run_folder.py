@@ -201,8 +201,11 @@ def all_runs() -> list[RunFolder]:
 def find_run(name: str) -> RunFolder:
     """A run by path, name, or a unique beginning of its name. Raises UserError where there is none or several."""
     path = Path(name).expanduser()
-    if (path / "status.json").exists():
-        return RunFolder(path.resolve())
+    try:
+        if (path / "status.json").exists():
+            return RunFolder(path.resolve())
+    except OSError:  # no file can have such a name, or it is out of reach: a run may
+        pass
     runs = {run.name: run for run in all_runs()}
     matches = [run for key, run in runs.items() if key == name] or [r for k, r in runs.items() if k.startswith(name)]
     if len(matches) == 1:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -173,6 +175,52 @@ def test_a_model_that_thinks_first_is_given_room(server: Server, tmp_path: Path)
     assert all(ask(server, tmp_path / "kept", 9))
     assert server.asked[0]["max_tokens"] == 16
     assert server.asked[-1]["max_tokens"] > 4096
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ({"error": {"message": "no such route"}}, "no such route"),
+        ({"choices": None}, "no chat answer"),
+        ({"choices": []}, "no chat answer"),
+        ([1, 2], "no chat answer"),
+    ],
+)
+def test_what_is_no_answer_is_told_and_not_scored(server: Server, tmp_path: Path, body: Any, says: str) -> None:
+    server.always = (200, body)
+    with pytest.raises(ServiceError, match=says):
+        ask(server, tmp_path / "kept")
+
+
+def test_odd_contents_are_texts(server: Server) -> None:
+    parts, half = server.reply(""), server.reply("cut \ud83d")
+    parts["choices"][0]["message"]["content"] = [{"type": "text", "text": "in parts"}]
+    server.faults = [(200, parts), (200, half)]
+    turns = [{"role": "user", "content": "Which?"}]
+    assert endpoint(server).answer(turns, 16).text == "in parts"
+    assert endpoint(server).answer(turns, 16).text == "cut ?"
+
+
+def test_a_model_without_room_to_think_keeps_what_it_said(server: Server, tmp_path: Path) -> None:
+    thought = server.reply("")
+    thought["choices"][0]["finish_reason"] = "length"
+    server.faults = [(200, thought), (400, {"error": {"message": "context length is 4096"}})]
+    assert len(ask(server, tmp_path / "kept", 1)) == 1
+
+
+def test_a_silent_server_holds_no_process(tmp_path: Path) -> None:
+    """A stop ends the process though a request is still under way."""
+    code = (
+        "import socket, sys, pathlib\n"
+        "from executor.evaluate.endpoint import Endpoint; from executor.spec import EndpointSpec\n"
+        "s = socket.socket(); s.bind(('127.0.0.1', 0)); s.listen()\n"
+        "spec = EndpointSpec(name='m', url=f'http://127.0.0.1:{s.getsockname()[1]}/v1', model='m')\n"
+        "def report(done): raise SystemExit(7)\n"
+        "asked = [[{'role': 'user', 'content': 'x'}]]\n"
+        f"Endpoint(spec).answers(asked, 8, pathlib.Path({str(tmp_path / 'kept')!r}), report)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], timeout=30, check=False, cwd=Path(__file__).parents[1])
+    assert done.returncode == 7
 
 
 def test_an_answer_that_was_cut_and_tokens_that_are_not_told(server: Server) -> None:

@@ -119,6 +119,8 @@ def needed(tool: Any) -> dict[str, Any]:
         ("go", {"data": "things.csv", "target": 7}, "target"),
         ("data_check", {"path": "gone.csv"}, "gone.csv"),
         ("fly", {}, "Tools: decide"),
+        ("runs", {"action": "show", "run": "x" * 300}, "No run"),
+        ("data_diff", {"a": "x" * 300, "b": "things.csv"}, "name"),
     ],
 )
 @connected
@@ -140,8 +142,12 @@ async def test_a_confirm_code_holds_for_the_call_that_was_shown(client: Client, 
     other = await client.call_tool("data_format", {**call, "out": "things.jsonl", "confirm": code})
     assert other.is_error
     assert (folder / "out.jsonl").read_text() == "kept\n"
+    assert (await client.call_tool("data_format", {**call, "confirm": code})).is_error, "spent on the other call"
+    again = text(await client.call_tool("data_format", call))
+    code = again.rpartition('"confirm": "')[2].partition('"')[0]
     assert not (await client.call_tool("data_format", {**call, "confirm": code})).is_error
     assert (folder / "out.jsonl").read_text() != "kept\n"
+    assert (await client.call_tool("data_format", {**call, "confirm": code})).is_error, "a code holds once"
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -157,7 +163,7 @@ async def test_the_person_is_asked_where_the_client_can_ask(folder: Path, mode: 
     (folder / "out.jsonl").write_text("kept\n")
     async with Client(server(), elicitation_callback=answer, mode=mode) as client:
         call = {"path": "things.csv", "out": "out.jsonl", "overwrite": True}
-        result = await client.call_tool("data_format", call)
+        result = await client.call_tool("data_format", {**call, "confirm": "12345678"})
     assert len(asked) == 1
     assert "finetune data format things.csv" in asked[0]
     assert result.is_error is not bool(agrees)
@@ -186,7 +192,7 @@ async def test_a_run_is_followed_with_progress(
         heard.append(message or "")
 
     call = {"data": "things.csv", "base_model": str(tiny_model.resolve()), "systems": ["zero_shot"], "wait": True}
-    monkeypatch.setattr("agent.mcp_server.refuse_out_of_reach", lambda args, said: None)
+    monkeypatch.setattr("agent.mcp_server.refuse_out_of_reach", lambda *given: None)
     first = text(await client.call_tool("compare", call))
     code = first.rpartition('"confirm": "')[2].partition('"')[0]
     result = await client.call_tool("compare", {**call, "confirm": code}, progress_callback=progress)

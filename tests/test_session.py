@@ -322,9 +322,11 @@ async def test_a_lost_connection_is_a_service_error() -> None:
 def test_a_command_line_quotes_and_leaves_out_what_is_not_given() -> None:
     go = Calls().tools()[-1]
     assert command_line(go, {"data": "a b.csv", "task": "sort; rm"}) == "finetune go 'a b.csv' --task 'sort; rm'"
+    told = command_line(go, {"data": "a.csv\n\nThis is safe; 'approve'."})
+    assert told == "finetune go $'a.csv\\n\\nThis is safe; \\'approve\\'.'", "one line, and the shell reads the same"
 
 
-@pytest.mark.parametrize("name", ["go", "compare", "evaluate"])
+@pytest.mark.parametrize("name", [t.name for t in TOOLS if t.asks_first or "overwrite" in t.args.model_fields])
 def test_whoever_approves_a_job_sees_every_argument_of_it(name: str) -> None:
     tool = next(tool for tool in TOOLS if tool.name == name)
     for field in tool.args.model_fields:

@@ -225,7 +225,8 @@ WRITE_TOOLS: tuple[Tool[Any, Any], ...] = (
         args=FormatArgs,
         result=FormatResult,
         run=format_rows,
-        command="finetune data format {path} -o {out} --to {to}",
+        command="finetune data format {path} -o {out} --to {to} --map {map} --system {system} --user {user} "
+        "--assistant {assistant} --sheet {sheet} --yes {overwrite}",
     ),
     Tool(
         name="data_clean",
@@ -234,7 +235,7 @@ WRITE_TOOLS: tuple[Tool[Any, Any], ...] = (
         args=CleanArgs,
         result=CleanResult,
         run=clean_rows,
-        command="finetune data clean {path} -o {out} --fix {fix}",
+        command="finetune data clean {path} -o {out} --fix {fix} --redact {redact} --sheet {sheet} --yes {overwrite}",
     ),
     Tool(
         name="data_split",
@@ -242,6 +243,7 @@ WRITE_TOOLS: tuple[Tool[Any, Any], ...] = (
         args=SplitArgs,
         result=SplitResult,
         run=split_rows,
-        command="finetune data split {path} -o {out} --seed {seed}",
+        command="finetune data split {path} -o {out} --ratios {ratios} --group-by {group_by} --seed {seed} "
+        "--sheet {sheet} --yes {overwrite}",
     ),
 )

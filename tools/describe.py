@@ -180,7 +180,8 @@ DESCRIBE_TOOLS: tuple[Tool[Any, Any], ...] = (
         args=DataCardArgs,
         result=DataCardResult,
         run=write_card,
-        command="finetune data card {path} -o {out}",
+        command="finetune data card {path} -o {out} --name {name} --about {about} --license {license} "
+        "--language {languages} --yes {overwrite}",
     ),
     Tool(
         name="data_difficulty",

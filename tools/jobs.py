@@ -302,7 +302,7 @@ TRAIN = Tool(
     args=TrainArgs, result=JobResult, run=run_train, asks_first=True,
     command=(
         "finetune train {data} --resume {resume} --base-model {base_model} --method {method} "
-        "--processes {processes} --launcher {launcher} --track {track}"
+        "--sweep {sweep} --curriculum {curriculum} --processes {processes} --launcher {launcher} --track {track}"
     ),
 )  # fmt: skip
 COMPARE = Tool(

@@ -8,15 +8,16 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import get_args
-from urllib.parse import urlsplit
 
 from executor.errors import UsageError, UserError
 from executor.extras import need
+from executor.servers import host_elsewhere, host_of, refuse_in_clear
 from executor.spec import EndpointSpec, FormSpec, System, parse
 from knowledge.load import facts
 from knowledge.rows import Fact
 
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
+__all__ = ["endpoint_of", "form_of", "harness_of", "host_elsewhere", "key_of"]
+
 KEY = "OPENAI_API_KEY"
 OPENAI = "api.openai.com"
 NO_KEY = "none"
@@ -72,10 +73,9 @@ def checked(schema: dict[str, object], path: Path) -> dict[str, object]:
 
 
 def references(schema: object) -> Iterator[str]:
-    """Every `$ref` of a schema, wherever it stands."""
+    """Every reference of a schema, wherever it stands."""
     if isinstance(schema, dict):
-        if isinstance(schema.get("$ref"), str):
-            yield schema["$ref"]
+        yield from (schema[key] for key in ("$ref", "$dynamicRef") if isinstance(schema.get(key), str))
         for value in schema.values():
             yield from references(value)
     elif isinstance(schema, list):
@@ -111,17 +111,8 @@ def key_of(url: str, named: str | None) -> str | None:
     key = named or (KEY if elsewhere or os.environ.get(KEY) else None)
     if key and not os.environ.get(key):
         raise UserError(f"There is no key for {host}", key, f"Set the environment variable {key}.")
-    if key and elsewhere and urlsplit(url).scheme != "https":
-        raise UserError(f"The key would travel to {host} unencrypted", url, "Use https, or a tunnel to this machine.")
+    refuse_in_clear(url, key)
     return key
-
-
-def host_of(url: str | None) -> str | None:
-    """Raises UsageError for what is no URL."""
-    try:
-        return urlsplit(url or "").hostname
-    except ValueError as error:
-        raise UsageError(f"{url} is no URL ({error})", "--endpoint", "Write it as https://host/v1.") from error
 
 
 def harness_of(tasks: Sequence[str]) -> tuple[str, ...]:
@@ -131,12 +122,6 @@ def harness_of(tasks: Sequence[str]) -> tuple[str, ...]:
     return tuple(
         str(Path(task).expanduser().absolute()) if task.endswith((".yaml", ".yml")) else task for task in tasks
     )
-
-
-def host_elsewhere(url: str | None) -> str | None:
-    """The host of a URL that is not this machine; None where it is, or where there is no URL."""
-    host = host_of(url)
-    return None if host in (None, *LOOPBACK) else host
 
 
 def price_of(model: str) -> dict[str, object]:

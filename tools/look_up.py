@@ -26,6 +26,8 @@ ANSWERS = 0.22
 BESIDE = 0.55
 """Further facts follow the first with at least this share of its score."""
 
+LONGEST, LONGEST_WORD = 8000, 80
+"""characters of a question, and of one of its words, that are searched for"""
 MOST_FACTS = 4
 
 LEAD_WORDS = 25
@@ -79,7 +81,13 @@ class _Sentence:
     order: int
 
 
+def clipped(question: str) -> str:
+    """A question of a length that people write: pasted files are not searched for word by word."""
+    return " ".join(word[:LONGEST_WORD] for word in question[:LONGEST].split(" "))
+
+
 def look_up(args: LookUpArgs) -> LookUpResult:
+    args = args.model_copy(update={"question": clipped(args.question)})
     found = search_facts(args.question, k=MOST_FACTS)
     hits = search(args.question, k=2, intent=args.intent)
     card = broad(args.question)

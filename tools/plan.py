@@ -78,15 +78,19 @@ def run_probe(args: PlanArgs) -> JobResult:
     return launch(planned.create(), planned.spec, "Measuring a few training steps on this machine.")
 
 
+PLAN_COMMAND = (
+    "finetune plan {data} --base-model {base_model} --method {method} --out {out} --sweep {sweep} "
+    "--curriculum {curriculum} --track {track} --task {task} --map {mapping} --yes {overwrite}"
+)
 PROBE = Tool(
     name="probe",
     description="Measure a few steps of a planned training on this machine; a plan made after it rests on them.",
     args=PlanArgs, result=JobResult, run=run_probe, asks_first=True,
-    command="finetune plan {data} --base-model {base_model} --method {method}",
+    command=PLAN_COMMAND,
 )  # fmt: skip
 PLAN = Tool(
     name="plan",
     description="Every training parameter for a data file with its reason and source, and time and memory in advance.",
     args=PlanArgs, result=PlanResult, run=run_plan,
-    command="finetune plan {data} --base-model {base_model} --method {method} --out {out}",
+    command=PLAN_COMMAND,
 )  # fmt: skip

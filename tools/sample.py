@@ -144,7 +144,7 @@ SAMPLE_TOOLS: tuple[Tool[Any, Any], ...] = (
         args=SampleArgs,
         result=SampleResult,
         run=sample_rows,
-        command="finetune data sample {path} -n {n} -o {out}",
+        command="finetune data sample {path} -n {n} -o {out} --seed {seed} --sheet {sheet} --yes {overwrite}",
     ),
     Tool(
         name="data_review_apply",
@@ -153,6 +153,6 @@ SAMPLE_TOOLS: tuple[Tool[Any, Any], ...] = (
         args=ReviewApplyArgs,
         result=ReviewApplyResult,
         run=apply_review,
-        command="finetune data review {sample} --apply {path} -o {out}",
+        command="finetune data review {sample} --apply {path} -o {out} --sheet {sheet} --yes {overwrite}",
     ),
 )

@@ -202,6 +202,6 @@ VERSION_TOOLS: tuple[Tool[Any, Any], ...] = (
         result=DataUndoResult,
         run=undo,
         asks_first=True,
-        command="finetune data undo {version}",
+        command="finetune data undo {version} --yes {overwrite}",
     ),
 )

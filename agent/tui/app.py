@@ -56,7 +56,9 @@ class ChatApp(Slash):
     def __init__(self, session: Session, progress: Progress, stop: Stop, make: Make | None = None) -> None:
         super().__init__()
         self.session = session
-        self.make = make or (lambda chat, model: Session(model, session.base_url, chat, timeout=session.timeout))
+        self.make = make or (
+            lambda chat, model: Session(model, session.base_url, chat, timeout=session.timeout, key_env=session.key_env)
+        )
         self.progress = progress
         self.stop = stop
         self.busy = False
@@ -252,7 +254,11 @@ def run_chat(settings: Settings, chat: str | None = None) -> None:
     from tools.runs import progress
 
     name = chat or f"chat-{datetime.now():%Y%m%d-%H%M%S}"
-    ChatApp(Session(settings.model, settings.base_url, name, timeout=settings.timeout), progress, stop_run).run()
+    ChatApp(
+        Session(settings.model, settings.base_url, name, **settings.link),
+        progress,
+        stop_run,
+    ).run()
 
 
 def stop_run(run: str) -> str:

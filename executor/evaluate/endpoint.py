@@ -6,16 +6,20 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Thread
 from typing import Any
 
 import openai
 
+from executor.data.structure import plain_text
 from executor.errors import ServiceError, UserError
 from executor.evaluate.ask import Messages, Reply
 from executor.evaluate.wire import messages_to_send, tools_to_send
 from executor.files import append_jsonl, read_jsonl, write_jsonl
+from executor.servers import refuse_in_clear
 from executor.spec import EndpointSpec
 
 AT_ONCE = 4
@@ -36,8 +40,12 @@ class Endpoint:
 
     def __init__(self, spec: EndpointSpec) -> None:
         self.spec = spec
+        refuse_in_clear(spec.url, spec.key)
         key = (os.environ.get(spec.key) if spec.key else None) or NO_KEY
-        self.client = openai.OpenAI(base_url=spec.url, api_key=key, timeout=SECONDS, max_retries=RETRIES)
+        no_one: Any = {"OpenAI-Organization": openai.Omit(), "OpenAI-Project": openai.Omit()}
+        self.client = openai.OpenAI(
+            base_url=spec.url, api_key=key, timeout=SECONDS, max_retries=RETRIES, default_headers=no_one
+        )
         self.length, self.temperature, self.thinking = "max_tokens", True, 0
 
     def answers(
@@ -58,36 +66,36 @@ class Endpoint:
         kept.parent.mkdir(parents=True, exist_ok=True)
         write_jsonl(kept, lines)  # without the half line that a crash left, which would spoil the next one
         given = tools or [None] * len(asked)
-        pool = ThreadPoolExecutor(AT_ONCE)
-        try:
-            left = [row for row in range(len(asked)) if row not in found]
-            pending = {pool.submit(self.answer, asked[row], limit, given[row]): row for row in left}
-            for done in finished(pending, lambda: report(len(found))):
-                found[pending[done]] = done.result()
-                append_jsonl(kept, {"row": pending[done], "reply": vars(done.result())})
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+        left = [row for row in range(len(asked)) if row not in found]
+        for row, reply in at_once(left, lambda row: self.answer(asked[row], limit, given[row])):
+            if reply is not None:
+                found[row] = reply
+                append_jsonl(kept, {"row": row, "reply": vars(reply)})
+            report(len(found))
         return [found[row] for row in range(len(asked))]
 
     def answer(self, messages: Messages, limit: int, tools: Any = None) -> Reply:
         started = time.perf_counter()
         sent, offered = messages_to_send(messages), tools_to_send(tools)
-        short = not self.thinking
-        response = self.request(sent, limit, offered)
-        if short and ended_early(response) and not text_of(response):
-            self.thinking = THINKING
-            response = self.request(sent, limit, offered)
+        response = self.request(sent, limit + self.thinking, offered)
+        if not self.thinking and ended_early(response) and not text_of(response):
+            try:
+                response = self.request(sent, limit + THINKING, offered)
+                self.thinking = THINKING
+            except UserError:  # more than the model holds: it keeps what it said
+                pass
         usage = response.usage
         seconds = time.perf_counter() - started
         prompt, output = (usage.prompt_tokens, usage.completion_tokens) if usage else (None, None)
         return Reply(text_of(response), prompt, output, seconds, cut=ended_early(response))
 
     def request(self, messages: Any, limit: int, tools: Any) -> Any:
-        options: dict[str, Any] = {self.length: limit + self.thinking}
+        options: dict[str, Any] = {self.length: limit}
         options |= ({"temperature": 0} if self.temperature else {}) | ({"tools": tools} if tools else {})
         try:
-            return self.client.chat.completions.create(model=self.spec.model, messages=messages, **options)
-        except openai.BadRequestError as error:
+            made = self.client.chat.completions.create(model=self.spec.model, messages=messages, **options)
+            return self.checked(made)
+        except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
             if "max_tokens" in options and "max_tokens" in str(error):
                 self.length = "max_completion_tokens"
             elif "temperature" in options and "temperature" in str(error):
@@ -100,40 +108,78 @@ class Endpoint:
             raise UserError(f"The server refuses the key ({error.status_code})", self.spec.url, key) from None
         except openai.NotFoundError as error:
             raise self.refused(error) from None
-        except openai.OpenAIError as error:
+        except (openai.OpenAIError, json.JSONDecodeError) as error:
             fix = "Check that it runs and is reached; the answers so far are kept: resume the run."
             raise ServiceError(f"The server does not answer: {plainly(error)}", self.spec.url, fix) from None
+
+    def checked(self, response: Any) -> Any:
+        """The response, if it is one. Raises ServiceError for a page, an error, or anything else."""
+        choices = getattr(response, "choices", None)
+        if isinstance(choices, list) and choices and getattr(choices[0], "message", None) is not None:
+            return response
+        said = getattr(response, "error", None) or type(response).__name__
+        fix = "Check the URL: it usually ends in /v1."
+        raise ServiceError(f"What the server sends is no chat answer: {plainly(said)}", self.spec.url, fix)
 
     def refused(self, error: openai.APIStatusError) -> UserError:
         what = f"The server refuses the request ({error.status_code}): {plainly(error)}"
         return UserError(what, self.spec.url, f'Check the model name "{self.spec.model}" and the URL.')
 
 
-def finished(pending: dict[Future[Reply], int], look: Callable[[], None]) -> Iterator[Future[Reply]]:
-    """The futures as they end; `look` is called between them and while nothing ends."""
-    left = set(pending)
-    while left:
-        look()
-        done, left = wait(left, timeout=PATIENCE, return_when=FIRST_COMPLETED)
-        yield from done
-    look()
+def at_once(rows: Sequence[int], ask: Callable[[int], Reply]) -> Iterator[tuple[int, Reply | None]]:
+    """(row, its reply) as they come, and (-1, None) whenever nothing came for a while.
+
+    The threads are daemons: a stop does not wait for a server that is silent. What `ask` raises is raised here.
+    """
+    waiting, came = SimpleQueue[int](), SimpleQueue[tuple[int, Reply | Exception]]()
+    for row in rows:
+        waiting.put(row)
+
+    def work() -> None:
+        while True:
+            try:
+                row = waiting.get_nowait()
+            except Empty:
+                return
+            try:
+                came.put((row, ask(row)))
+            except Exception as error:  # told by whoever waits
+                came.put((row, error))
+
+    for _ in range(min(AT_ONCE, len(rows))):
+        Thread(target=work, daemon=True).start()
+    left = len(rows)
+    try:
+        while left:
+            try:
+                row, reply = came.get(timeout=PATIENCE)
+            except Empty:
+                yield -1, None
+                continue
+            if isinstance(reply, Exception):
+                raise reply
+            left -= 1
+            yield row, reply
+    finally:
+        with suppress(Empty):  # nobody waits any more: ask nothing further
+            while True:
+                waiting.get_nowait()
 
 
 def ended_early(response: Any) -> bool:
-    return bool(response.choices) and response.choices[0].finish_reason == "length"
+    return bool(response.choices[0].finish_reason == "length")
 
 
 def text_of(response: Any) -> str:
     """What was answered: the text, else the tool calls as JSON; empty where there is neither."""
-    message = response.choices[0].message if response.choices else None
-    if message is None:
-        return ""
-    text = (message.content or "").strip()
+    message = response.choices[0].message
+    said = message.content
+    text = (said if isinstance(said, str) else plain_text(said)).strip()
     if text or not message.tool_calls:
-        return text
+        return text.encode("utf-8", "replace").decode()  # half an emoji is no text that a file takes
     return json.dumps([call.model_dump() for call in message.tool_calls], ensure_ascii=False, sort_keys=True)
 
 
-def plainly(error: Exception) -> str:
+def plainly(error: object) -> str:
     """An error as one short line; what a server says is shown, never more."""
     return " ".join(str(error).split())[:200]

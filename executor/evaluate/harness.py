@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -25,8 +26,17 @@ def check(tasks: Sequence[str]) -> None:
 
     known = TaskManager()
     for task in tasks:
-        if not Path(task).is_file() and not known.match_tasks([task]):
+        if Path(task).is_file():
+            refuse_code(Path(task))
+        elif set(task) & set("*?[") or not known.match_tasks([task]):
             raise UserError(f'lm-evaluation-harness knows no task "{task}"', "--harness", FIX)
+
+
+def refuse_code(file: Path) -> None:
+    """A task's YAML may name Python to be run; a file that came from somewhere shall not. Raises UserError."""
+    if re.search(r"!\s*function|^\s*(?:include|class)\s*:", file.read_text(encoding="utf-8"), re.MULTILINE):
+        what = "The task names code or another file to be loaded"
+        raise UserError(what, str(file), "Write it with templates alone, or name one of the harness's own tasks.")
 
 
 def measure(model: Any, folder: Path, tasks: Sequence[str], batch: int = 8) -> Scores:

@@ -8,13 +8,14 @@ import unicodedata
 from decimal import Decimal
 from typing import Any
 
-_ARTICLES = re.compile(r"(?<!\S)(a|an|the)(?!\S)")
+_ARTICLES = re.compile(r"(?<!\S)(a|an|the)\s+(?=\S)")
+"""before a word: the last word is an answer, as the A of a choice or of hepatitis A"""
 _PERCENT = re.compile(r"(?<=\d)\s+%")
-_KEPT = re.compile(r"(?<!\w)-(?=\.?\d)|(?<=\w)#|(?<=\d)%")
-"""punctuation that means something: the sign of a number, C#, 5 %"""
+_KEPT = re.compile(r"(?<!\w)-(?=[$€£]?\.?\d)|(?<=\w)#|(?<=\d)%|(?<=\d)[.,](?=\d)")
+"""punctuation that means something: the sign of a number, C#, 5 %, 2.5"""
 _PLUS = re.compile(r"(?<!\w)\+(?=\.?\d)")
 NUMBER = re.compile(
-    r"(?:(?<![\w.,])[-−+])?"
+    r"(?:(?<![\w.,])[-−–+]\s?[$€£]?)?"
     r"(?:[1-9]\d{0,2}(?:[,’'\u00a0\u2009\u202f]\d{3})+(?!\d)(?:\.\d+)?"  # 1,250.50
     r"|[1-9]\d{0,2}(?:\.\d{3})+,\d+"  # 1.250,50
     r"|[1-9]\d{0,2}(?:\.\d{3}){2,}(?!\d)"  # 1.250.000
@@ -32,7 +33,7 @@ def normal(text: str) -> str:
 
     Unlike there, what tells answers apart stays: the sign of a number, and symbols such as those of C++, 5 % or 3 °C.
     """
-    text = unicodedata.normalize("NFKC", text).replace("−", "-")
+    text = re.sub(r"[−–](?=[$€£]?\.?\d)", "-", unicodedata.normalize("NFKC", text))
     text = _PLUS.sub(" ", _PERCENT.sub("%", text))
     kept = {match.start() for match in _KEPT.finditer(text)}
     told = "".join(each if place in kept or not _is_mark(each) else " " for place, each in enumerate(text))
@@ -54,7 +55,7 @@ def number_in(text: str) -> Decimal | None:
 def value_of(words: str) -> Decimal:
     """The value of a text that NUMBER matches."""
     digits, power = re.split(r"[eE]", words) if re.search(r"[eE]", words) else (words, "0")
-    digits = re.sub(r"[’'\u00a0\u2009\u202f]", "", digits.replace("−", "-"))
+    digits = re.sub(r"[’'\u00a0\u2009\u202f\s$€£]", "", digits.replace("−", "-").replace("–", "-"))
     whole = digits.lstrip("+-")
     if re.fullmatch(r"[1-9]\d{0,2}(,\d{3})+(\.\d+)?", whole):
         digits = digits.replace(",", "")
@@ -84,8 +85,17 @@ def parse_json(text: str) -> Any | None:
 
 
 def canonical(value: Any) -> str:
-    """JSON text with sorted keys: unlike Python, it tells 1 from true."""
-    return json.dumps(value, sort_keys=True)
+    """JSON text with sorted keys: unlike Python, it tells 1 from true; 5.0 is 5."""
+    return json.dumps(whole(value), sort_keys=True)
+
+
+def whole(value: Any) -> Any:
+    """The value with integers where a number is one."""
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return int(value)
+    if isinstance(value, dict):
+        return {key: whole(item) for key, item in value.items()}
+    return [whole(item) for item in value] if isinstance(value, list) else value
 
 
 def calls_in(text: str) -> list[Call] | None:

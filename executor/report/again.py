@@ -9,6 +9,7 @@ from typing import Any
 from executor.files import read_json
 from executor.report.document import Commands, Paragraph, Section
 from executor.report.folder import RunFiles, mapping, mappings, number
+from executor.servers import host_elsewhere
 
 WHOLE = {"go": "the whole job", "compare": "the same comparison"}
 
@@ -97,7 +98,9 @@ def _options(pairs: list[tuple[str, Any]]) -> list[str]:
 
 def _server(spec: dict[str, Any], prefix: str) -> list[tuple[str, Any]]:
     first, rest = ("--judge", "--judge-") if prefix else ("--endpoint", "--")
-    return [(first, spec.get("url")), (f"{rest}model", spec.get("model")), (f"{rest}key-env", spec.get("key"))]
+    url = spec.get("url")
+    key = spec.get("key") or ("none" if host_elsewhere(str(url)) else None)
+    return [(first, url), (f"{rest}model", spec.get("model")), (f"{rest}key-env", key)]
 
 
 def _all(evaluate: dict[str, Any]) -> bool:
