@@ -63,7 +63,7 @@ def test_suggestions_complete_commands_phrases_and_paths(tmp_path: Path) -> None
 @given(st.text(max_size=30))
 def test_any_text_may_be_written(text: str) -> None:
     assert isinstance(suggest(text, Path("/nowhere")), str)
-    assert complete_path(text, Path("/nowhere")) == ""
+    assert text.startswith(("/", "~")) or complete_path(text, Path("/nowhere")) == ""
     parse(text)
 
 
