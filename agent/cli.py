@@ -24,7 +24,15 @@ app = typer.Typer(
 runs_app = typer.Typer(invoke_without_command=True, help="What was tried and what it gave.")
 app.add_typer(cli_data.app, name="data")
 app.add_typer(runs_app, name="runs")
-for command in (cli_jobs.demo, cli_jobs.go, cli_jobs.compare, cli_jobs.plan, cli_jobs.train, cli_jobs.evaluate):
+for command in (
+    cli_jobs.demo,
+    cli_jobs.go,
+    cli_jobs.compare,
+    cli_jobs.plan,
+    cli_jobs.train,
+    cli_jobs.evaluate,
+    cli_jobs.export,
+):
     app.command()(command)
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]

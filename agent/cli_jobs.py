@@ -243,6 +243,18 @@ def known_method(method: str) -> None:
         raise UsageError(f'Unknown method "{method}"', "--method", f"Choose one of {', '.join(METHODS)}.")
 
 
+def export(
+    run: Annotated[str, typer.Argument(help="The tuned run.")],
+    to: Annotated[str, typer.Option("--to", help="merged, gguf, ollama or vllm")],
+    out: Annotated[str, typer.Option("-o", "--out", help="The folder to write.")],
+    quant: Annotated[str, typer.Option(help="Of a GGUF file: bf16, f16, q8_0 or q4_0.")] = "bf16",
+    yes: Annotated[bool, typer.Option("--yes", help="Replace an existing folder.")] = False,
+    json: Json = False,
+) -> None:
+    """Deliver a tuned model in another form, and prove that it still answers the same."""
+    finish_job(call("export", run=run, to=to, out=out, quant=quant, overwrite=yes), json)
+
+
 def evaluate(
     data: Annotated[str, typer.Option(help="The file with the test rows.")],
     run: Annotated[str | None, typer.Argument(help="The tuned run; or name an endpoint instead.")] = None,
@@ -258,3 +270,6 @@ def evaluate(
 ) -> None:
     """A tuned run, or a model on a server, against its base or another run on the same rows."""
     start("evaluate", locals())
+
+
+COMMANDS = (demo, go, compare, plan, train, evaluate, export)

@@ -17,6 +17,7 @@ STAGES = {
     "decide": "Deciding",
     "train": "Training",
     "evaluate": "Evaluating base and tuned",
+    "export": "Exporting and proving",
     "report": "Writing the report",
 }
 

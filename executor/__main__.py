@@ -120,6 +120,8 @@ def execute(run: RunFolder, monitor: Monitor) -> None:
     result["seconds"] = time.time() - monitor.begun
     if spec.kind == "train":
         result = {"run": result["run"], "status": "done", "metrics": result["metrics"], "report": result["report"]}
+    if spec.kind == "export":
+        result = {"run": str(run.path), **(run.summary("export") or {}), "seconds": result["seconds"]}
     if spec.kind == "probe":
         result = {"run": str(run.path), "status": "done", **(run.summary("probe") or {})}
     write_json(run.path / "result.json", result)

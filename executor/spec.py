@@ -13,13 +13,15 @@ from executor.files import write_text
 
 NAME = r"^[A-Za-z0-9_][\w. -]*(/[A-Za-z0-9_][\w.-]*)?$"
 """names reach paths and commands, and a spec may come from elsewhere: no `..`, no leading dot, no option"""
-Stage = Literal["prepare_model", "probe", "baselines", "decide", "train", "evaluate", "curve", "judge", "report"]
+Stage = Literal[
+    "prepare_model", "probe", "baselines", "decide", "train", "evaluate", "curve", "judge", "export", "report"
+]
 Method = Literal["lora", "qlora", "dora", "full"]
 Fault = Literal["untrained", "too_long", "endless", "doubled_start"]
 """of a training row: no token of a reply is trained, longer than max_length, no end of a reply, two start tokens"""
 Curriculum = Literal["none", "staged", "continuous"]
 Select = Literal["last", "eval_loss", "task_metric"]
-RunKind = Literal["go", "compare", "train", "evaluate", "endpoint", "probe"]
+RunKind = Literal["go", "compare", "train", "evaluate", "endpoint", "probe", "export"]
 TrackerName = Literal["trackio", "mlflow", "wandb", "tensorboard"]
 System = Literal["zero_shot", "prompt", "few_shot", "rag", "fine_tuned"]
 MetricName = Literal[
@@ -31,6 +33,7 @@ STAGES: dict[str, tuple[Stage, ...]] = {
     "train": ("prepare_model", "train", "report"),
     "probe": ("prepare_model", "probe"),
     "evaluate": ("prepare_model", "baselines", "evaluate", "report"),
+    "export": ("prepare_model", "export"),
     "endpoint": ("prepare_model", "baselines", "judge", "report"),
 }
 
@@ -250,6 +253,16 @@ class EvaluateSpec(Part):
     """rule -> source id, shown with each reason"""
 
 
+class ExportSpec(Part):
+    """A form in which the tuned model is delivered."""
+
+    target: Literal["merged", "gguf", "ollama", "vllm"]
+    out: str
+    """the folder, absolute"""
+    quant: Literal["bf16", "f16", "q8_0", "q4_0"] = "bf16"
+    """of a GGUF file"""
+
+
 class Reason(Part):
     reason: str
     source: str | None = None
@@ -276,6 +289,7 @@ class RunSpec(Part):
     budget: float | None = None
     """seconds that the user gave the training"""
     evaluate: EvaluateSpec = EvaluateSpec()
+    export: ExportSpec | None = None
     estimate: dict[str, Any] | None = None
     """the prediction made before the run, to be reconciled afterwards"""
     reasons: dict[str, Reason] = {}

@@ -20,6 +20,7 @@ from executor.prepare_model import prepare_model
 from executor.spec import Stage
 from executor.stage_curve import curve
 from executor.stage_evaluate import baselines, decide_stage, evaluate, judge
+from executor.stage_export import export
 from executor.stage_train import probe, train_stage
 from executor.template import ChatTemplate
 from executor.train.objective import OBJECTIVES
@@ -105,6 +106,7 @@ RUNNERS: dict[Stage, Callable[[Job], dict[str, Any]]] = {
     "evaluate": evaluate,
     "curve": curve,
     "judge": judge,
+    "export": export,
     "report": report_stage,
 }
 

@@ -11,6 +11,7 @@ from tools.decide import DECIDE
 from tools.describe import DESCRIBE_TOOLS
 from tools.diagnose import DIAGNOSE
 from tools.evaluate import EVALUATE
+from tools.export import EXPORT
 from tools.jobs import COMPARE, GO, TRAIN
 from tools.look_up import FACTS, LOOK_UP
 from tools.models import RECOMMEND_MODELS
@@ -36,5 +37,6 @@ TOOLS: tuple[Tool[Any, Any], ...] = (
     GO,
     TRAIN,
     EVALUATE,
+    EXPORT,
     RUNS,
 )

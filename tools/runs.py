@@ -125,6 +125,8 @@ def show_text(run: dict[str, Any]) -> str:
 
 def result_text(result: dict[str, Any]) -> str:
     """A finished job in words: verdict or decision first, then the scores with their intervals."""
+    if result.get("equivalence"):
+        return exported_text(result)
     if not result.get("decision") and not result.get("verdict"):
         metrics = result.get("metrics") or {}
         loss = metrics.get("eval_loss")
@@ -150,6 +152,24 @@ def newest() -> str:
     if not found:
         raise UserError("There are no runs in this workspace yet", "/run", "Start one: finetune go DATA.")
     return str(found[0].path)
+
+
+def exported_text(result: dict[str, Any]) -> str:
+    """Whether a delivered model answers the same, and what was held against what."""
+    found = result["equivalence"]
+    word = {True: "Equal.", False: "Not equal.", None: "Written."}[found["equal"]]
+    lines = [f"**{word}** {result['target']} in {result['path']}", *found["reasons"]]
+    if found.get("rows"):
+        gap, points = (
+            found["difference"],
+            [f"{100 * found['difference'][k]:+.1f}" for k in ("difference", "low", "high")],
+        )
+        lines.append(
+            f"{found['same_prompts']} of {found['rows']} prompts have the same tokens, {found['same_outputs']} answers are "
+            f"identical; the score went from {found['before']['value']:.1%} to {found['after']['value']:.1%} "
+            f"({points[0]} points, {points[1]} to {points[2]}, n = {gap['n']}, measured)."
+        )
+    return "\n\n".join(lines)
 
 
 def mask_shown(run: str) -> str | None:
@@ -193,7 +213,8 @@ def outcome(run: str) -> dict[str, Any]:
 
 
 def exit_code(result: dict[str, Any]) -> int:
-    return 1 if result.get("verdict") in NOT_GOOD else 0
+    unequal = (result.get("equivalence") or {}).get("equal") is False
+    return 1 if result.get("verdict") in NOT_GOOD or unequal else 0
 
 
 RUNS = Tool(

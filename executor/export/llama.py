@@ -1,0 +1,92 @@
+"""A GGUF file behind a llama.cpp server of its own process (xllamacpp), on loopback, until the block ends."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from executor.errors import ServiceError
+from executor.extras import need
+
+SERVER = """
+import sys
+import xllamacpp
+
+params = xllamacpp.CommonParams()
+params.model.path, params.port, params.n_ctx, params.n_parallel = sys.argv[1], 0, int(sys.argv[2]), 1
+params.use_jinja, params.warmup, params.cpuparams.n_threads = True, False, int(sys.argv[3])
+server = xllamacpp.Server(params)
+print("\\nADDRESS", server.listening_address, flush=True)
+sys.stdin.read()
+"""
+"""ends when its stdin is closed, and so with the process that started it"""
+SECONDS = 600.0
+
+
+@dataclass(frozen=True)
+class Llama:
+    address: str
+
+    def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        request = urllib.request.Request(  # noqa: S310 (our own address)
+            self.address + path, data=json.dumps(body).encode(), headers={"content-type": "application/json"}
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=SECONDS) as answer:  # noqa: S310
+                found: dict[str, Any] = json.load(answer)
+                return found
+        except (OSError, ValueError) as error:
+            raise ServiceError(
+                f"llama.cpp does not answer: {error}", path, "Try again, or export --to merged."
+            ) from error
+
+    def prompt_ids(self, messages: list[dict[str, Any]]) -> list[int]:
+        """The tokens that it makes of a conversation: its own template and tokenizer, as its chat endpoint does."""
+        prompt = self.post("/apply-template", {"messages": messages})["prompt"]
+        found: list[int] = self.post(
+            "/tokenize", {"content": prompt, "add_special": True, "parse_special": True}
+        )["tokens"]  # fmt: skip
+        return found
+
+    def answer(self, messages: list[dict[str, Any]], limit: int) -> tuple[str, bool, int]:
+        """(greedy answer, whether it ended by itself, tokens of its prompt) by the chat endpoint, as users ask it."""
+        body = {
+            "model": "m",
+            "messages": messages,
+            "temperature": 0,
+            "top_k": 1,
+            "max_tokens": limit,
+            "cache_prompt": True,
+        }
+        found = self.post("/v1/chat/completions", body)
+        choice = found["choices"][0]
+        text = (choice["message"].get("content") or "").strip()
+        return text, choice["finish_reason"] == "stop", int(found["usage"]["prompt_tokens"])
+
+
+@contextmanager
+def served(file: Path, context: int, threads: int) -> Iterator[Llama]:
+    """Raises UserError where xllamacpp is not installed, ServiceError where it cannot load the file."""
+    need("xllamacpp", "llama.cpp (xllamacpp)", "--to gguf", extra="serve")
+    process = subprocess.Popen(
+        [sys.executable, "-c", SERVER, str(file), str(context), str(threads)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    try:
+        lines = process.stdout or iter(())
+        found = next((line.split()[1] for line in lines if line.startswith("ADDRESS")), None)
+        if found is None:
+            raise ServiceError(
+                "llama.cpp cannot load the file", str(file), "Export --to merged, and convert it yourself."
+            )
+        yield Llama(found)
+    finally:
+        process.kill()
+        process.wait()

@@ -1,0 +1,158 @@
+"""The export stage: write the model in another form beside its place, prove it, and only then put it there."""
+
+from __future__ import annotations
+
+import gc
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from executor.data.rows import answer, sources_of
+from executor.errors import UserError
+from executor.evaluate.ask import ask
+from executor.evaluate.systems import prompt_of
+from executor.export.gate import Answers, gate
+from executor.export.gguf_file import to_gguf
+from executor.export.llama import Llama, served
+from executor.export.merge import merge
+from executor.export.modelfile import modelfile
+from executor.export.vllm import command_of
+from executor.files import write_json, write_text
+from executor.job import Job
+from executor.spec import ExportSpec
+from executor.stage_answers import load_tuned, score_of
+from executor.train.model import load_base
+
+CONTEXT = 512
+"""tokens of a llama.cpp context beyond the longest prompt and its answer"""
+
+
+def export(job: Job) -> dict[str, Any]:
+    """`target, path, equivalence`. What is not equal is written all the same, under its name, and said to be so."""
+    wish = job.spec.export
+    if wish is None:
+        raise UserError("The spec exports nothing", str(job.run.path), "Use `finetune export RUN --to gguf -o DIR`.")
+    work = Path(wish.out).with_name(f".{Path(wish.out).name}.{job.run.name}.part")
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    try:
+        equivalence = MAKERS[wish.target](job, wish, work)
+        write_json(work / "equivalence.json", equivalence)
+        shutil.rmtree(wish.out, ignore_errors=True)
+        work.rename(wish.out)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return {"target": wish.target, "path": wish.out, "equivalence": equivalence}
+
+
+def to_merged(job: Job, wish: ExportSpec, work: Path) -> dict[str, Any]:
+    before = tuned_answers(job)
+    merged(job, wish, work)
+    job.say("asking the merged model the test rows")
+    other = replace(job, base_folder=work)
+    after = answers_here(other, load_base(work, job.spec.train.dtype))
+    return gate("merged", before, after, *how(job))
+
+
+def to_gguf_file(job: Job, wish: ExportSpec, work: Path) -> dict[str, Any]:
+    before = tuned_answers(job)
+    file = gguf(job, wish, work)
+    return gate(wish.quant, before, answers_of_llama(job, file), *how(job))
+
+
+def to_ollama(job: Job, wish: ExportSpec, work: Path) -> dict[str, Any]:
+    """The GGUF file with a Modelfile; llama.cpp, which Ollama runs, stands in for it in the proof."""
+    found = to_gguf_file(job, wish, work)
+    rows = [prompt_of(row) for row in job.run.rows("test")]
+    text, why = modelfile(job.template, f"model.{wish.quant}.gguf", rows)
+    if why:
+        return found | {"equal": False, "reasons": [*found["reasons"], why]}
+    write_text(work / "Modelfile", text)
+    return found
+
+
+def to_vllm(job: Job, wish: ExportSpec, work: Path) -> dict[str, Any]:
+    """The adapter as it is, and the command that serves it. vLLM does not run here, so nothing is proved."""
+    tuned = tuned_folder(job)
+    write_text(work / "serve.txt", command_of(tuned, job.base_folder) + "\n")
+    shutil.copytree(tuned, work / "adapter")
+    return {"equal": None, "reasons": ["Not tested: vLLM needs a GPU of its own. Its limits on adapters were checked."]}
+
+
+MAKERS = {"merged": to_merged, "gguf": to_gguf_file, "ollama": to_ollama, "vllm": to_vllm}
+
+
+def tuned_folder(job: Job) -> Path:
+    return Path(job.spec.evaluate.adapter or job.run.adapter)
+
+
+def merged(job: Job, wish: ExportSpec, folder: Path) -> None:
+    job.say("merging the adapter into its 16-bit base")
+    merge(job.base_folder, tuned_folder(job), folder)
+    gc.collect()
+
+
+def gguf(job: Job, wish: ExportSpec, work: Path) -> Path:
+    folder, file = work / ".merged", work / f"model.{wish.quant}.gguf"
+    merged(job, wish, folder)
+    job.say(f"converting to GGUF ({wish.quant})")
+    to_gguf(folder, file, wish.quant)
+    shutil.rmtree(folder)
+    return file
+
+
+def tuned_answers(job: Job) -> Answers:
+    job.say("asking the tuned model the test rows")
+    found = answers_here(job, load_tuned(job))
+    gc.collect()
+    return found
+
+
+def answers_here(job: Job, model: Any) -> Answers:
+    """By transformers, with the template of the job's base folder."""
+    rows = job.run.rows("test")
+    asked = [prompt_of(row) for row in rows]
+    tools = [row.get("tools") for row in rows]
+    prompts = [job.template.prompt_ids(messages, each) for messages, each in zip(asked, tools, strict=True)]
+    replies = ask(job, model, asked, "answers", tools, as_plain=True)
+    return Answers(
+        prompts, [r.text for r in replies], [not r.cut for r in replies], scored(job, [r.text for r in replies])
+    )
+
+
+def answers_of_llama(job: Job, file: Path) -> Answers:
+    """By llama.cpp's chat endpoint, as its users ask it: its own template and stop tokens."""
+    rows = job.run.rows("test")
+    if any(row.get("tools") for row in rows):
+        raise UserError("Rows with tools cannot be compared in llama.cpp yet", job.run.name, "Export --to merged.")
+    asked = [prompt_of(row) for row in rows]
+    longest = max(len(job.template.prompt_ids(messages)) for messages in asked) + job.answer_limit
+    prompts, texts, ended = [], [], []
+    with served(file, longest + CONTEXT, job.spec.train.threads) as llama:
+        for place, messages in enumerate(asked):
+            prompt, text, whole = told(llama, messages, job.answer_limit)
+            prompts.append(prompt)
+            texts.append(text)
+            ended.append(whole)
+            job.guard(place + 1, len(asked), "answers of llama.cpp")
+    return Answers(prompts, texts, ended, scored(job, texts))
+
+
+def told(llama: Llama, messages: list[dict[str, Any]], limit: int) -> tuple[list[int], str, bool]:
+    """One row. Where the chat endpoint made more of the prompt than its template says, the prompt counts as it was."""
+    prompt = llama.prompt_ids(messages)
+    text, whole, counted = llama.answer(messages, limit)
+    return (prompt if counted == len(prompt) else [*prompt, *[-1] * abs(counted - len(prompt))]), text, whole
+
+
+def scored(job: Job, outputs: Sequence[str]) -> list[float]:
+    return [score_of(job, text, answer(row)) for text, row in zip(outputs, job.run.rows("test"), strict=True)]
+
+
+def how(job: Job) -> tuple[bool, int | None, list[str] | None]:
+    """Whether scores are right or wrong, the token that begins a text, and the rows' sources."""
+    begins = job.template.special.get("bos_token")
+    bos = job.template.tokenizer.token_to_id(begins) if begins else None
+    return job.scorer.binary, bos, sources_of(job.run.rows("test"), job.spec.data.cluster)
