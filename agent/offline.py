@@ -41,6 +41,14 @@ FORMATS = re.compile(
     re.IGNORECASE,
 )
 """an order to write the rows of a file as chat rows"""
+EXPORTS = re.compile(
+    r"\W*(?:(?:ok(?:ay)?|please|now|then|and|so)\W+)*(?:export|deliver|convert|merge|save)\b[^.?!]{0,40}"
+    r"\b(ollama|gguf|llama\.cpp|vllm|merged|safetensors)\b",
+    re.IGNORECASE,
+)
+"""an order to deliver the newest tuned run"""
+FORMS = {"ollama": "ollama", "gguf": "gguf", "llama.cpp": "gguf", "vllm": "vllm", "merged": "merged",
+         "safetensors": "merged"}  # fmt: skip
 OUTCOME = re.compile(
     r"\W*(?:(?:so|and|ok(?:ay)?|well|now|then)\W+)*(?:(?:did|does|has|was) (?:it|that|this|the \w+) "
     r"(?:really |actually )?(?:help|work|pay|improve|better|worth|finish|end|go well)|"
@@ -115,7 +123,7 @@ def first_calls(now: Said) -> list[ToolCall]:
         return [call("compare", data=data, **measured_args(now.text, data))]
     if now.path and FORMATS.match(now.text) and not now.text.rstrip().endswith("?") and not is_log(now.path):
         return [*looking_at(now.path), call("data_check", path=now.path), call("data_format", **formatted(now.path))]
-    if OUTCOME.match(now.text):
+    if delivered(now) or OUTCOME.match(now.text):
         return [call("runs", action="list")]
     if now.begins:
         return [call("decide", question=now.question), *looking_at(now.path)]
@@ -159,7 +167,10 @@ def later_calls(now: Said) -> list[ToolCall]:
     if now.ordered and now.succeeded("plan") and now.result("go") is None:
         task = {"task": now.route.task} if now.route.task else {}
         return [call("go", data=now.ordered, **task, **measured_args(now.text, now.ordered))]
-    listed = now.result("runs")
+    listed, form = now.result("runs"), delivered(now)
+    if form and listed is not None and len(now.results) == 1:
+        newest = newest_run(listed.artifact)
+        return [call("export", run=newest, out=f"{newest}-{form}", to=form)] if newest else []
     asked = OUTCOME.match(now.text) is not None
     if listed is not None and ((asked and len(now.results) == 1) or (
         now.route.intent == "evaluate" and len(now.results) == 2
@@ -167,6 +178,12 @@ def later_calls(now: Said) -> list[ToolCall]:
         newest = newest_run(listed.artifact)
         return [call("runs", action="show", run=newest)] if newest else []
     return []
+
+
+def delivered(now: Said) -> str | None:
+    """The form in which the words order the tuned model to be delivered; a question is answered instead."""
+    found = EXPORTS.match(now.text)
+    return FORMS[found.group(1).lower()] if found and not now.text.rstrip().endswith("?") else None
 
 
 def formatted(path: str) -> dict[str, Any]:

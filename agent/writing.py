@@ -17,7 +17,7 @@ LEAD_SHARE = 0.7
 QUESTIONS = 3
 
 ORDER = (
-    "go", "train", "compare", "evaluate", "decide", "diagnose", "data_format", "data_check", "plan",
+    "go", "train", "export", "compare", "evaluate", "decide", "diagnose", "data_format", "data_check", "plan",
     "recommend_models", "runs", "data_inspect", "look_up",
 )  # fmt: skip
 """Which result leads the answer."""

@@ -67,8 +67,7 @@ class ModelSpec(Part):
     def complete(self) -> ModelSpec:
         """Each source names what it needs."""
         needs = {"wheel": ("package", "file", "sha256"), "folder": ("folder",), "hub": ("hub_id",)}[self.source]
-        missing = [field for field in needs if getattr(self, field) is None]
-        if missing:
+        if missing := [field for field in needs if getattr(self, field) is None]:
             raise ValueError(f"source {self.source} needs {', '.join(missing)}")
         return self
 
@@ -319,8 +318,7 @@ def describe(fault: Any, model: type[BaseModel]) -> str:
     path = ".".join(str(step) for step in fault["loc"])
     if fault["type"] != "extra_forbidden":
         return f"{path or 'the file'}: {fault['msg']}"
-    known = known_keys(model, fault["loc"][:-1])
-    return f'unknown key "{path}". {nearest(str(fault["loc"][-1]), known)}'.strip()
+    return f'unknown key "{path}". {nearest(str(fault["loc"][-1]), known_keys(model, fault["loc"][:-1]))}'.strip()
 
 
 def known_keys(model: type[BaseModel], path: tuple[Any, ...]) -> list[str]:
@@ -339,9 +337,8 @@ def load_spec(path: Path) -> RunSpec:
     try:
         value = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise UserError(
-            "No such spec file", str(path), "Make one with `finetune plan DATA --out spec.yaml`."
-        ) from error
+        fix = "Make one with `finetune plan DATA --out spec.yaml`."
+        raise UserError("No such spec file", str(path), fix) from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         problem = " ".join(str(error).split())
         raise UserError(f"Cannot read the spec: {problem}", str(path), "It must be a YAML file.") from error

@@ -80,6 +80,11 @@ async def test_the_whole_way_offline(folder: Path) -> None:
         assert called(events) == [("runs", True), ("runs", True)]
         assert "Verdict:" in answer
         assert "fine_tuned:" in answer
+        events, answer = await turn(session, "export it for Ollama", approve=False)
+        assert called(events) == [("runs", True), ("export", False)]
+        asked = next(event for event in events if isinstance(event, ApprovalNeeded))
+        assert asked.command.startswith("finetune export ")
+        assert "--to ollama" in asked.command
     runs = list((folder / "home" / "runs").iterdir())
     assert len(runs) == 1
     assert (runs[0] / "adapter" / "adapter_model.safetensors").is_file()

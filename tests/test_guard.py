@@ -26,9 +26,9 @@ NOT_PATHS = {
     "about", "action", "asked", "assistant", "budget", "calls_per_month", "cluster", "context", "curriculum",
     "drop_overlap", "endpoint", "examples", "fix", "group_by", "intent", "judge", "judge_key_env", "judge_model",
     "key_env", "languages", "launcher", "learning_curve", "licence", "license", "map", "mapping", "memory", "method",
-    "metric", "model", "n", "name", "overwrite", "processes", "quality", "question", "ratios", "redact", "seed",
-    "sheet", "shown", "situation", "slices", "stale", "sweep", "system", "systems", "target", "task", "text", "to",
-    "track", "user",
+    "metric", "model", "n", "name", "overwrite", "processes", "quality", "quant", "question", "ratios", "redact",
+    "seed", "sheet", "shown", "situation", "slices", "stale", "sweep", "system", "systems", "target", "task", "text",
+    "to", "track", "user",
 }  # fmt: skip
 """arguments that never name a file"""
 

@@ -8,7 +8,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import mcp_types as types
 import pytest
@@ -107,8 +107,14 @@ async def test_every_tool_is_called(client: Client, folder: Path) -> None:
     assert not (folder / "home" / "runs").exists(), "nothing was started"
 
 
+GIVEN = {"run": "some-run", "version": "some-version", "out": "delivered"}
+
+
 def needed(tool: Any) -> dict[str, Any]:
-    return {name: "things.csv" for name, field in tool.args.model_fields.items() if field.is_required()}
+    needs = {name: field for name, field in tool.args.model_fields.items() if field.is_required()}
+    return {
+        name: next(iter(get_args(field.annotation)), GIVEN.get(name, "things.csv")) for name, field in needs.items()
+    }
 
 
 @pytest.mark.parametrize(

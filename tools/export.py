@@ -17,6 +17,9 @@ Target = Literal["merged", "gguf", "ollama", "vllm"]
 Quant = Literal["bf16", "f16", "q8_0", "q4_0"]
 
 
+PARTS = ("train", "validation", "test", "documents")
+
+
 class ExportArgs(Args):
     run: str
     """the tuned run"""
@@ -48,7 +51,7 @@ def run_export(args: ExportArgs) -> JobResult:
     more = {"kind": "export", "stages": STAGES["export"], "evaluate": evaluate, "export": wish, "estimate": None}
     spec = spec.model_copy(update=more)
     record = read_json(trained.path / "data.json")
-    parts = {name: trained.rows(name) for name in record["splits"]}
+    parts = {name: rows for name in PARTS if (rows := trained.rows(name))}
     made = create_run(spec, parts, record)
     form = f"{args.to} ({args.quant})" if args.to in ("gguf", "ollama") else args.to
     words = f"Exporting {trained.name} as {form} to {out}; {len(parts['test'])} test rows prove it."

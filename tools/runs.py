@@ -165,8 +165,8 @@ def exported_text(result: dict[str, Any]) -> str:
             [f"{100 * found['difference'][k]:+.1f}" for k in ("difference", "low", "high")],
         )
         lines.append(
-            f"{found['same_prompts']} of {found['rows']} prompts have the same tokens, {found['same_outputs']} answers are "
-            f"identical; the score went from {found['before']['value']:.1%} to {found['after']['value']:.1%} "
+            f"{found['same_prompts']} of {found['rows']} prompts have the same tokens, {found['same_outputs']} answers "
+            f"are identical; the score went from {found['before']['value']:.1%} to {found['after']['value']:.1%} "
             f"({points[0]} points, {points[1]} to {points[2]}, n = {gap['n']}, measured)."
         )
     return "\n\n".join(lines)

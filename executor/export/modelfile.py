@@ -33,16 +33,16 @@ class Turns:
         return "".join(f"{self.prefix[t['role']]}{t['content']}{self.suffix}" for t in turns) + self.reply
 
     def go(self) -> str:
-        """The same as a Go template over `.Messages`."""
+        """The same as a Go template over `.Messages`; no `{{-`, which would eat the line ends that belong to turns."""
         cases = "".join(
-            f'{{{{- {word} eq .Role "{role}" }}}}{self.prefix[role]}{{{{ .Content }}}}{self.suffix}'
+            f'{{{{ {word} eq .Role "{role}" }}}}{self.prefix[role]}{{{{ .Content }}}}{self.suffix}'
             for word, role in (("if", "system"), ("else if", "user"), ("else if", "assistant"))
         )
         lead = ""
         if self.default is not None:
             own = f"{self.prefix['system']}{self.default}{self.suffix}"
-            lead = f'{{{{- if ne (index .Messages 0).Role "system" }}}}{own}{{{{- end }}}}'
-        return f"{lead}{{{{- range .Messages }}}}{cases}{{{{- end }}}}{{{{- end }}}}{self.reply}"
+            lead = f'{{{{ if ne (index .Messages 0).Role "system" }}}}{own}{{{{ end }}}}'
+        return f"{lead}{{{{ range .Messages }}}}{cases}{{{{ end }}}}{{{{ end }}}}{self.reply}"
 
 
 def turns_of(template: ChatTemplate) -> Turns | None:
@@ -86,7 +86,7 @@ def shared(a: str, b: str) -> str:
 def shared_suffix(*between: str) -> str:
     """What ends every turn: what is common after each text, without the part of the next turn's tag that is common too.
 
-    After `<|im_end|>\n` all turns begin with `<|im_start|>`: the tag belongs to the next turn.
+    ChatML ends a turn with `<|im_end|>` and a new line; all turns begin with `<|im_start|>`, which is the next one's.
     """
     common = between[0]
     for each in between[1:]:
