@@ -19,8 +19,10 @@ from executor.export.llama import Llama, served
 from executor.export.merge import merge
 from executor.export.modelfile import modelfile
 from executor.export.vllm import command_of
-from executor.files import write_json, write_text
+from executor.files import append_jsonl, write_json, write_text
 from executor.job import Job
+from executor.report import write_report
+from executor.run_folder import RunFolder
 from executor.spec import ExportSpec
 from executor.stage_answers import load_tuned, score_of
 from executor.train.model import load_base
@@ -44,7 +46,17 @@ def export(job: Job) -> dict[str, Any]:
         work.rename(wish.out)
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    return {"target": wish.target, "path": wish.out, "equivalence": equivalence}
+    found = {"target": wish.target, "path": wish.out, "equivalence": equivalence}
+    tell_the_run(job, found | {"quant": wish.quant if wish.target in ("gguf", "ollama") else None})
+    return found
+
+
+def tell_the_run(job: Job, found: dict[str, Any]) -> None:
+    """What was delivered stands in the report of the run that was delivered."""
+    run = RunFolder(tuned_folder(job).parent)
+    append_jsonl(run.path / "exports.jsonl", found)
+    if (run.path / "summary.json").exists():
+        write_report(run.path)
 
 
 def to_merged(job: Job, wish: ExportSpec, work: Path) -> dict[str, Any]:

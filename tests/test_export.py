@@ -96,6 +96,9 @@ def test_a_merged_model_answers_as_the_adapter_does(
     assert AutoModelForCausalLM.from_pretrained(out).dtype.is_floating_point
     assert AutoTokenizer.from_pretrained(out).chat_template
     assert not list(tmp_path.glob(".merged*")), "nothing half-made is left"
+    told = (run.path / "report.md").read_text()
+    assert "Delivered, and still the same?" in told
+    assert "| merged | equal | 12 of 12 |" in told
     again = finetune("export", run.name, "--to", "merged", "-o", out, "--json")
     assert again.code == 3
     assert "is there already" in again.json["error"]["what"]
