@@ -53,11 +53,15 @@ def chat_model(name: str, base_url: str | None, timeout: float = TIMEOUT, key_en
     if provider in PATIENT:
         options |= {"timeout": timeout, "max_retries": RETRIES}
     key_from_keyring(provider)
-    if provider == "openai" and base_url:
-        variable = key_of(base_url, key_env)
-        options["api_key"] = os.environ[variable] if variable else "none"  # the client wants one in any case
+    if base_url:
+        variable, own = key_of(base_url, key_env), f"{provider.upper()}_API_KEY"
+        if variable:
+            options["api_key"] = os.environ[variable]
+        elif provider == "openai" or own in os.environ:  # a client would take the provider's own key by itself
+            options["api_key"] = "none"
     try:
-        model: BaseChatModel = init_chat_model(name, **options)
+        # named, or LangChain would take `gpt-oss:20b` for OpenAI by the look of it, and send it OpenAI's key
+        model: BaseChatModel = init_chat_model(name.partition(":")[2], model_provider=provider, **options)
     except ImportError as error:
         package = f"langchain-{provider.replace('_', '-')}"
         raise UserError(f'The package for "{provider}" is missing', name, f"`pip install {package}`.") from error

@@ -55,3 +55,24 @@ def test_wrong_settings_are_one_clear_line(text: str, tmp_path: Path, monkeypatc
     with pytest.raises(UserError) as caught:
         load_settings()
     assert str(tmp_path) in caught.value.line()
+
+
+@pytest.mark.parametrize("name", ["gpt-oss:20b", "o3:mini", "gpt-4o:x"])
+def test_a_name_that_looks_like_a_provider_gets_nobodys_key(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-of-openai-alone")
+    for url in (None, "http://127.0.0.1:1/v1"):
+        with pytest.raises(UserError, match="Unknown model"):
+            chat_model(name, url)
+
+
+@pytest.mark.parametrize("provider", ["openai", "anthropic", "gpt-oss"])
+def test_no_providers_key_goes_to_a_host_that_was_not_named_for_it(
+    provider: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY"):
+        monkeypatch.setenv(variable, "sk-of-its-own-host")
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    with pytest.raises(UserError, match="Which key is for"):
+        chat_model(f"{provider}:m", "http://192.0.2.2/v1")
+    with pytest.raises(UserError, match="unencrypted"):
+        chat_model(f"{provider}:m", "http://192.0.2.2/v1", key_env="OPENAI_API_KEY")
