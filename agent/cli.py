@@ -24,15 +24,7 @@ app = typer.Typer(
 runs_app = typer.Typer(invoke_without_command=True, help="What was tried and what it gave.")
 app.add_typer(cli_data.app, name="data")
 app.add_typer(runs_app, name="runs")
-for command in (
-    cli_jobs.demo,
-    cli_jobs.go,
-    cli_jobs.compare,
-    cli_jobs.plan,
-    cli_jobs.train,
-    cli_jobs.evaluate,
-    cli_jobs.export,
-):
+for command in cli_jobs.COMMANDS:
     app.command()(command)
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
@@ -86,18 +78,7 @@ def ask(
     words = sys.stdin.buffer.read().decode("utf-8", "replace") if text == "-" else with_piped(text)
     if not words.strip():
         raise UsageError("The question is empty", "finetune ask", 'Write it in quotes: finetune ask "Should I ...?"')
-    turn = asyncio.run(
-        ask_once(
-            words,
-            data,
-            chat,
-            settings.model,
-            settings.base_url,
-            yes,
-            timeout=settings.timeout,
-            key_env=settings.key_env,
-        )
-    )
+    turn = asyncio.run(ask_once(words, data, chat, settings.model, settings.base_url, yes, **settings.link))
     emit(turn.as_json(), json, lambda: render(turn))
 
 

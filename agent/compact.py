@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
 
 MOST = 60_000
-"""characters of the messages that a model is sent, about 15,000 tokens: less than any model of today holds"""
+"""characters of the messages that a model is sent"""
 LEAST = 1_000
 """characters that a tool result keeps in any case"""
 RESULT = 6_000

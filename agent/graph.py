@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from langgraph.runtime import Runtime
     from langgraph.types import Command
 
-OVERWRITE = "overwrite"
-"""the argument by which a tool that writes files replaces existing ones"""
 PAUSES = (0.5, 2.0)
 """seconds before an answer that broke off is asked for again; what fails before it began the client retries itself"""
 BUSY_SECONDS = 10.0
@@ -113,7 +111,7 @@ def build(
 ) -> CompiledStateGraph[Any, Any, Any, Any]:
     """The agent graph. `name` is how the user named the model, for error messages; to `typed` come edits of theirs."""
     approval = HumanInTheLoopMiddleware[Any, Any, Any](
-        {tool.name: asking(tool) for tool in tools if tool.asks_first or OVERWRITE in tool.args.model_fields},
+        {tool.name: asking(tool) for tool in tools if tool.may_ask},
         edit_notice=None,
     )
     return create_agent(
@@ -156,7 +154,7 @@ def asking(tool: Tool[Any, Any]) -> InterruptOnConfig:
         return newest_plan(state["messages"]) or tool.description
 
     def must_ask(request: ToolCallRequest) -> bool:
-        return tool.asks_first or bool(request.tool_call["args"].get(OVERWRITE))
+        return tool.must_ask(request.tool_call["args"])
 
     return InterruptOnConfig(allowed_decisions=["approve", "edit", "reject"], description=describe, when=must_ask)
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
 from agent.language import Language, detect, in_english
 from agent.prompt import excerpt, situation_in, split_data
-from agent.route import Route, route
+from agent.route import Route, exists, route
 
 SHORT_TEXT = 12
 """words; a shorter text that names a file is about that file"""
@@ -154,10 +153,7 @@ def meant(path: str | None, text: str) -> str | None:
     """The path, unless it is only mentioned in passing: in a long text a file counts if it exists."""
     if path is None or len(text.split()) <= SHORT_TEXT:
         return path
-    try:
-        return path if Path(path).expanduser().exists() else None
-    except OSError:
-        return None
+    return path if exists(path) else None
 
 
 def chooses(now: Said) -> bool:

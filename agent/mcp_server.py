@@ -28,13 +28,12 @@ from agent.command import command_line
 from agent.mcp_content import get_prompt, list_prompts, list_resources, read_resource
 from agent.reach import refuse_out_of_reach
 from tools import TOOLS
-from tools.base import FinetuneError, Tool
+from tools.base import FinetuneError, Tool, argument_faults
 from tools.runs import outcome, wait
 
 CONFIRM, WAIT = "confirm", "wait"
 CONFIRM_SAYS = "Only after a call without it was held back: its code, once the person has agreed to the command."
 WAIT_SAYS = "Follow the run to its end, with progress notifications, and return its result."
-OVERWRITE = "overwrite"
 APPROVAL = "approval"
 """key of the question in a multi-round-trip call"""
 SCHEMA = {"type": "object", "properties": {"approve": {"type": "boolean", "title": "Approve this step"}},
@@ -85,7 +84,7 @@ async def list_tools(ctx: Context, params: Any) -> types.ListToolsResult:
 def described(tool: Tool[Any, Any]) -> types.Tool:
     hints = types.ToolAnnotations(
         read_only_hint=tool.reads_only,
-        destructive_hint=tool.asks_first or OVERWRITE in tool.args.model_fields,
+        destructive_hint=tool.may_ask,
         idempotent_hint=tool.reads_only,
         open_world_hint=tool.asks_first,
     )
@@ -102,15 +101,11 @@ def schema_of(tool: Tool[Any, Any]) -> dict[str, Any]:
     """The arguments' JSON schema, with `confirm` where the tool may ask and `wait` where it starts a run."""
     schema: dict[str, Any] = tool.args.model_json_schema()
     more: dict[str, Any] = {}
-    if may_ask(tool):
+    if tool.may_ask:
         more[CONFIRM] = {"type": "string", "description": CONFIRM_SAYS}
     if starts_run(tool):
         more[WAIT] = {"type": "boolean", "default": False, "description": WAIT_SAYS}
     return {**schema, "properties": {**schema.get("properties", {}), **more}}
-
-
-def may_ask(tool: Tool[Any, Any]) -> bool:
-    return tool.asks_first or OVERWRITE in tool.args.model_fields
 
 
 def starts_run(tool: Tool[Any, Any]) -> bool:
@@ -133,7 +128,7 @@ async def call_tool(
     try:
         given = {key: value for key, value in args.items() if value is not None}
         refuse_out_of_reach(given, (), await roots(ctx))
-        if tool.asks_first or getattr(valid, OVERWRITE, False):
+        if tool.must_ask(valid.model_dump()):
             held = await held_back(ctx, params, tool, given, code)
             if held is not None:
                 return held
@@ -223,10 +218,8 @@ def told(progress: dict[str, Any]) -> str:
 
 
 def faults(tool: Tool[Any, Any], error: ValidationError) -> str:
-    """Every wrong argument, in words that a model can mend."""
-    found = [f"{'.'.join(map(str, each['loc'])) or 'the arguments'}: {each['msg']}" for each in error.errors()]
     known = ", ".join(tool.args.model_fields)
-    return f"Wrong arguments for {tool.name}: {'; '.join(found)}. It takes: {known}."
+    return f"Wrong arguments for {tool.name}: {argument_faults(error)}. It takes: {known}."
 
 
 def done(value: dict[str, Any], text: str) -> types.CallToolResult:

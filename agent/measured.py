@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any
 
-from agent.route import paths
+from agent.route import exists, paths
 
 _QUOTED = r"[`'\"]?([^\s`'\",;]+[^\s`'\",;.?!])"
 _DOCUMENTS = re.compile(
@@ -50,8 +49,8 @@ def measured_args(text: str, data: str) -> dict[str, Any]:
     """Arguments of `compare` and `go` beside the data file. A file counts only where it is there."""
     found: dict[str, Any] = {}
     for name, pattern in (("documents", _DOCUMENTS), ("test", _TEST)):
-        paths = [match.group(1) for match in pattern.finditer(text)]
-        there = next((path for path in paths if path != data and exists(path)), None)
+        named = (match.group(1) for match in pattern.finditer(text))
+        there = next((path for path in named if path != data and exists(path)), None)
         if there:
             found[name] = there
     server, model = _SERVER.search(text), _MODEL.search(_SERVER.sub(" ", text))
@@ -60,10 +59,3 @@ def measured_args(text: str, data: str) -> dict[str, Any]:
     if target := _TARGET.search(text):
         found["target"] = float(target.group(1)) / 100
     return found
-
-
-def exists(path: str) -> bool:
-    try:
-        return Path(path).expanduser().exists()
-    except OSError:
-        return False

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from agent.settings import OFFLINE
+from agent.settings import OFFLINE, TIMEOUT
 from tools.base import FinetuneError, ServiceError, UserError
 from tools.judging import key_of
 
@@ -26,7 +26,6 @@ BROKEN = ("APIError", "ReadError", "ReadTimeout", "RemoteProtocolError", "Stream
 """what a stream that breaks off raises; a connection that never came the client has tried again itself"""
 PATIENT = ("anthropic", "openai")
 """providers whose client takes a time-out and retries with back-off"""
-TIMEOUT = 60.0
 RETRIES = 3
 SERVICE = "fine-tuning-assistant"
 """under which the system's keyring may hold `PROVIDER_API_KEY`"""

@@ -15,7 +15,7 @@ from tools.base import FinetuneError, Result, printable
 PATIENCE = 0.3
 """seconds for a pipe to bring its first byte; the program before it began together with this one"""
 MOST = 2_000_000
-"""bytes of what is piped that are read: the rules look at its beginning and end"""
+"""bytes of what is piped that are read; what comes after them is not"""
 
 
 def piped() -> str:

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from agent.prompt import split_data
-from agent.route import paths
+from agent.route import exists, paths
 from tools.base import UserError, cache, workspace
 
 READ = frozenset({"data", "documents", "path", "production", "prompt", "sample", "test"})
@@ -119,10 +119,7 @@ def is_path(text: str) -> bool:
     """Whether words may be meant as a path: they begin like one, climb, or there is a file of that name."""
     if text.startswith(("/", "~", "./", "../", ".\\")) or "/../" in text or text.endswith("/.."):
         return "\n" not in text
-    try:
-        return Path(text).exists()
-    except (OSError, ValueError):
-        return False
+    return exists(text)
 
 
 def real(text: str | Path) -> Path:

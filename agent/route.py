@@ -125,6 +125,14 @@ def _first_path(words: str) -> str | None:
     return next(iter(paths(words)), None)
 
 
+def exists(path: str) -> bool:
+    """Whether there is a file or folder of that name; words that no file can have for a name are none."""
+    try:
+        return Path(path).expanduser().exists()
+    except (OSError, RuntimeError):
+        return False
+
+
 def paths(words: str) -> list[str]:
     """Every path that a text names."""
     found = (next((group for group in match.groups() if group), None) for match in _PATH.finditer(words))

@@ -14,8 +14,8 @@ from agent.command import command_line
 from agent.events import Again, ApprovalNeeded, Event, TextDelta, ToolFinished, ToolStarted, Turn, TurnDone
 from agent.importing import quick_imports
 from agent.prompt import excerpt, split_data, with_data
-from agent.settings import OFFLINE
-from tools.base import ServiceError, Tool, UsageError
+from agent.settings import OFFLINE, TIMEOUT
+from tools.base import ServiceError, Tool, UsageError, argument_faults
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -87,7 +87,7 @@ class Session:
         *,
         tools: Sequence[Tool[Any, Any]] | None = None,
         mind: BaseChatModel | None = None,
-        timeout: float = 60.0,
+        timeout: float = TIMEOUT,
         key_env: str | None = None,
     ) -> None:
         self.model = model or OFFLINE
@@ -189,8 +189,9 @@ class Session:
             what = " ".join(str(error).split())[:120]
             raise UsageError(f"Not YAML: {what}", asked.tool, "Write lines such as `data: rows.csv`.") from error
         except ValidationError as error:
-            faults = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
-            raise UsageError(faults, asked.tool, f"It takes {', '.join(tool.args.model_fields)}.") from error
+            raise UsageError(
+                argument_faults(error), asked.tool, f"It takes {', '.join(tool.args.model_fields)}."
+            ) from error
         return args, command_line(tool, args)
 
     async def opened(self) -> CompiledStateGraph[Any, Any, Any, Any]:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from tools.base import UserError, chats_folder
 
 OFFLINE = "offline"
+TIMEOUT = 60.0
 
 
 class Settings(BaseModel):
@@ -26,7 +27,7 @@ class Settings(BaseModel):
 
     key_env: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
     """the environment variable with the key of the server at `base_url`; `none`: it asks for none"""
-    timeout: float = Field(default=60.0, gt=0)
+    timeout: float = Field(default=TIMEOUT, gt=0)
     """seconds without a sign of life after which a model is given up"""
 
     @property

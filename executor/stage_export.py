@@ -61,7 +61,7 @@ def tell_the_run(job: Job, found: dict[str, Any]) -> None:
 
 def to_merged(job: Job, wish: ExportSpec, work: Path) -> dict[str, Any]:
     before = tuned_answers(job)
-    merged(job, wish, work)
+    merged(job, work)
     job.say("asking the merged model the test rows")
     other = replace(job, base_folder=work)
     after = answers_here(other, load_base(work, job.spec.train.dtype))
@@ -100,7 +100,7 @@ def tuned_folder(job: Job) -> Path:
     return Path(job.spec.evaluate.adapter or job.run.adapter)
 
 
-def merged(job: Job, wish: ExportSpec, folder: Path) -> None:
+def merged(job: Job, folder: Path) -> None:
     job.say("merging the adapter into its 16-bit base")
     merge(job.base_folder, tuned_folder(job), folder)
     gc.collect()
@@ -108,7 +108,7 @@ def merged(job: Job, wish: ExportSpec, folder: Path) -> None:
 
 def gguf(job: Job, wish: ExportSpec, work: Path) -> Path:
     folder, file = work / ".merged", work / f"model.{wish.quant}.gguf"
-    merged(job, wish, folder)
+    merged(job, folder)
     job.say(f"converting to GGUF ({wish.quant})")
     to_gguf(folder, file, wish.quant)
     shutil.rmtree(folder)

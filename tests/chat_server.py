@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from conftest import KINDS
+from loopback import Quiet, listening
 
 from executor.evaluate.judge import RULES
 
@@ -66,25 +65,11 @@ def serving() -> Iterator[Server]:
     """A server on loopback until the block ends."""
     state = Server()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            state.keys.add(self.headers.get("authorization", ""))
-            request = json.loads(self.rfile.read(int(self.headers["content-length"])))
+    class Handler(Quiet):
+        def post(self, request: dict[str, Any], key: str) -> None:
+            state.keys.add(key)
             status, body = state.answer(request)
-            payload = json.dumps(body).encode()
-            self.send_response(status)
-            self.send_header("content-type", "application/json")
-            self.send_header("content-length", str(len(payload)))
-            self.send_header("retry-after-ms", "1")
-            self.end_headers()
-            self.wfile.write(payload)
+            self.answer(status, json.dumps(body).encode())
 
-        def log_message(self, *words: Any) -> None:
-            """Nothing."""
-
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    state.port = http.server_address[1]
-    threading.Thread(target=http.serve_forever, daemon=True).start()
-    yield state
-    http.shutdown()
-    http.server_close()
+    with listening(Handler) as state.port:
+        yield state

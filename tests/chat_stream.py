@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from loopback import Quiet, listening
 
 
 @dataclass(frozen=True)
@@ -77,12 +77,11 @@ def thinking(*script: Step) -> Iterator[Mind]:
     """The server on loopback until the block ends."""
     mind = Mind(list(script))
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Quiet):
         protocol_version = "HTTP/1.1"
 
-        def do_POST(self) -> None:
-            mind.keys.add(self.headers.get("authorization", ""))
-            request = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        def post(self, request: dict[str, Any], key: str) -> None:
+            mind.keys.add(key)
             step = mind.next(request)
             if isinstance(step, Status):
                 self.answer(step.code, json.dumps({"error": {"message": step.message, "type": "x"}}).encode())
@@ -100,24 +99,8 @@ def thinking(*script: Step) -> Iterator[Mind]:
                 self.wfile.write(piece.encode())
                 self.wfile.flush()
 
-        def answer(self, status: int, body: bytes) -> None:
-            self.send_response(status)
-            self.send_header("content-type", "application/json")
-            self.send_header("content-length", str(len(body)))
-            self.send_header("retry-after-ms", "1")
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *words: Any) -> None:
-            """Nothing."""
-
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    http.daemon_threads = True
-    mind.port = http.server_address[1]
-    threading.Thread(target=http.serve_forever, daemon=True).start()
-    yield mind
-    http.shutdown()
-    http.server_close()
+    with listening(Handler) as mind.port:
+        yield mind
 
 
 def pieces(step: Say | Call | Broken) -> Iterator[str]:

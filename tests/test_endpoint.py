@@ -168,13 +168,15 @@ def test_a_key_goes_to_its_own_host_alone(
         assert endpoint_of(url, "m", named).key == key
 
 
-def test_a_model_that_thinks_first_is_given_room(server: Server, tmp_path: Path) -> None:
+def test_a_model_that_thinks_first_is_given_room(server: Server) -> None:
     thought = server.reply("")
     thought["choices"][0]["finish_reason"] = "length"
     server.faults = [(200, thought)]
-    assert all(ask(server, tmp_path / "kept", 9))
+    asked, model = [row["messages"][:-1] for row in chat_rows(3)], endpoint(server)
+    assert all(model.answer(messages, 16).text for messages in asked)
     assert server.asked[0]["max_tokens"] == 16
-    assert server.asked[-1]["max_tokens"] > 4096
+    assert all(request["max_tokens"] > 4096 for request in server.asked[1:]), "asked again, and so from then on"
+    assert len(server.asked) == 4
 
 
 @pytest.mark.parametrize(

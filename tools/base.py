@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from executor.errors import FinetuneError, Interrupted, ServiceError, UsageError, UserError
 from executor.files import write_text
@@ -14,9 +14,13 @@ from executor.home import cache, chats_folder, workspace
 from executor.text import printable
 
 __all__ = [
-    "Args", "FinetuneError", "Interrupted", "Result", "ServiceError", "Tool", "UsageError", "UserError", "cache",
-    "chats_folder", "printable", "workspace", "write_text",
+    "Args", "FinetuneError", "Interrupted", "Result", "ServiceError", "Tool", "UsageError", "UserError",
+    "argument_faults", "cache", "chats_folder", "printable", "workspace", "write_text",
 ]  # fmt: skip
+
+
+OVERWRITE = "overwrite"
+"""the argument by which a tool that writes files replaces existing ones"""
 
 
 class Args(BaseModel):
@@ -38,6 +42,12 @@ class Result(BaseModel):
     def text(self) -> str:
         """The result for a person, as Markdown. Leads with the answer."""
         raise NotImplementedError
+
+
+def argument_faults(error: ValidationError) -> str:
+    """Every wrong argument with what is wrong about it, in words that a person or a model can mend."""
+    each = (f"{'.'.join(map(str, fault['loc'])) or 'the arguments'}: {fault['msg']}" for fault in error.errors())
+    return "; ".join(each)
 
 
 A = TypeVar("A", bound=Args)
@@ -64,6 +74,15 @@ class Tool(Generic[A, R]):
     """True: spends time or money or overwrites; the agent asks for approval before calling it."""
     command: str = ""
     """The equivalent command line, as a format string over the arguments, shown when approval is asked."""
+
+    @property
+    def may_ask(self) -> bool:
+        """Whether a call of it can need the person's approval."""
+        return self.asks_first or OVERWRITE in self.args.model_fields
+
+    def must_ask(self, arguments: Mapping[str, Any]) -> bool:
+        """Whether this call does: a costly step, or one that replaces what is there."""
+        return self.asks_first or bool(arguments.get(OVERWRITE))
 
     def call(self, **arguments: Any) -> R:
         """Validate the arguments and run."""

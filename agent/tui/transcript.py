@@ -16,7 +16,7 @@ from agent.tui.tool_card import ToolCard
 SHOWN = 40
 """messages that are drawn at once of a chat that is resumed"""
 MOST = 160
-"""widgets that stay; a terminal redraws no faster for more"""
+"""widgets that stay: each one costs time at every layout"""
 WELCOME = """\
 **Should I fine-tune for …?** Ask, and I answer with sources; give me a file, and I answer with a measurement.
 

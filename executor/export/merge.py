@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from transformers import AutoTokenizer
 
-from executor.files import read_json
 from executor.train.model import load_adapter, load_base
 
 KEPT = ("generation_config.json", "chat_template.jinja")
@@ -34,10 +33,3 @@ def merge(base_folder: Path, tuned: Path, target: Path) -> Any:
         if source.exists() and not (name == "chat_template.jinja" and (target / name).exists()):
             shutil.copyfile(source, target / name)
     return model
-
-
-def base_of(tuned: Path) -> Path | None:
-    """The base folder that an adapter names, where it is there."""
-    file = tuned / "adapter_config.json"
-    named = Path(read_json(file)["base_model_name_or_path"]) if file.exists() else None
-    return named if named and named.is_dir() else None
