@@ -18,6 +18,7 @@ from agent.models import masked
 from tools.base import chats_folder
 
 ENDING = ".jsonl"
+UNANSWERED = "*No answer: the turn ended before it.*"
 TITLE = 70
 """characters of the first question that name a chat"""
 
@@ -37,8 +38,11 @@ def file_of(name: str) -> Path:
     return chats_folder() / f"{quote(name, safe=' ')[:200]}{ENDING}"
 
 
-def keep(name: str, question: str, answer: str) -> None:
-    """Add a turn, at once whole: one write. Keys of the environment are not written."""
+def keep(name: str, question: str, answer: str | None) -> None:
+    """Add a turn, at once whole: one write. Keys of the environment are not written.
+
+    A question is kept when it is asked, without an answer, and again with it: whatever ends the turn, it is not lost.
+    """
     line = {"at": datetime.now().astimezone().isoformat(timespec="seconds"), "question": question, "answer": answer}
     file = file_of(name)
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -83,12 +87,25 @@ def _turns(file: Path) -> list[dict[str, Any]]:
         lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return []
-    found = []
+    found: list[dict[str, Any]] = []
     for line in lines:
         try:
             turn = json.loads(line)
         except (ValueError, RecursionError):
             continue
-        if isinstance(turn, dict) and all(isinstance(turn.get(key), str) for key in ("question", "answer")):
-            found.append(turn)
-    return found
+        if isinstance(turn, dict) and isinstance(turn.get("question"), str):
+            _add(found, turn["question"], turn.get("answer"))
+    return [{**turn, "answer": turn["answer"] or UNANSWERED} for turn in found]
+
+
+def _add(turns: list[dict[str, Any]], question: str, answer: Any) -> None:
+    """A question that waits, or an answer: to the question of the same words that waits for one."""
+    if not isinstance(answer, str):
+        turns.append({"question": question, "answer": None})
+        return
+    waits = (turn for turn in reversed(turns) if turn["answer"] is None and turn["question"] == question)
+    asked = next(waits, None)
+    if asked is None:
+        turns.append({"question": question, "answer": answer})
+    else:
+        asked["answer"] = answer

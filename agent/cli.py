@@ -45,7 +45,7 @@ def chat(
         from agent.settings import load_settings
         from agent.tui.app import run_chat
 
-        run_chat(load_settings(model, base_url, key_env), name)
+        raise typer.Exit(run_chat(load_settings(model, base_url, key_env), name))
 
 
 def with_piped(text: str) -> str:

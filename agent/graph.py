@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NotRequired
 from langchain.agents import AgentState, create_agent
 from langchain.agents.middleware.human_in_the_loop import HumanInTheLoopMiddleware, InterruptOnConfig
 from langchain.agents.middleware.types import AgentMiddleware, ModelRequest, ModelResponse, ToolCallRequest
-from langchain_core.messages import SystemMessage, ToolCall, ToolMessage
+from langchain_core.messages import SystemMessage, ToolMessage
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
 from langgraph.config import get_stream_writer
 from pydantic import ValidationError
@@ -150,21 +150,10 @@ def wrapped(tool: Tool[Any, Any]) -> BaseTool:
 def asking(tool: Tool[Any, Any]) -> InterruptOnConfig:
     """Ask before every call of a costly tool, and before any call that overwrites."""
 
-    def describe(tool_call: ToolCall, state: AgentState[Any], runtime: Runtime[Any]) -> str:
-        return newest_plan(state["messages"]) or tool.description
-
     def must_ask(request: ToolCallRequest) -> bool:
         return tool.must_ask(request.tool_call["args"])
 
-    return InterruptOnConfig(allowed_decisions=["approve", "edit", "reject"], description=describe, when=must_ask)
-
-
-def newest_plan(messages: Sequence[Any]) -> str | None:
-    """The text of the last successful `plan`, which the user should see before approving what it plans."""
-    for message in reversed(messages):
-        if isinstance(message, ToolMessage) and message.name == "plan" and message.status == "success":
-            return message.text
-    return None
+    return InterruptOnConfig(allowed_decisions=["approve", "edit", "reject"], when=must_ask)
 
 
 @asynccontextmanager

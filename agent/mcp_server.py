@@ -25,6 +25,7 @@ from mcp.shared.exceptions import MCPError
 from pydantic import ValidationError
 
 from agent.command import command_line
+from agent.foreseen import foreseen
 from agent.mcp_content import get_prompt, list_prompts, list_resources, read_resource
 from agent.reach import refuse_out_of_reach
 from tools import TOOLS
@@ -149,7 +150,8 @@ async def held_back(
     command, call = command_line(tool, args), call_text(tool, args)
     if params.input_responses and APPROVAL in params.input_responses:
         return None if agreed(params.input_responses[APPROVAL]) else refused(command)
-    words = f"May I run this?\n\n{command}\n\n{tool.description}"
+    plan = await asyncio.to_thread(foreseen, tool, args)
+    words = f"May I run this?\n\n{command}\n\n{plan}"
     capable = ctx.session.client_capabilities
     if capable is not None and capable.elicitation is not None:
         if ctx.session.can_send_request:
@@ -164,8 +166,8 @@ async def held_back(
     fresh = secrets.token_hex(4)
     codes[fresh] = (call, time.monotonic())
     return failed(
-        f"{wrong}This step needs the person's approval: {command}\nShow them that command and what it costs (tool "
-        f'plan). If they agree, call again with the same arguments and "{CONFIRM}": "{fresh}".'
+        f"{wrong}This step needs the person's approval: {command}\nShow them that command and this plan. If they "
+        f'agree, call again with the same arguments and "{CONFIRM}": "{fresh}".\n\n{plan}'
     )
 
 

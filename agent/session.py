@@ -6,7 +6,9 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agent import chats
@@ -126,6 +128,8 @@ class Session:
         graph = await self.opened()
         self.draft, self.waiting, self.decisions = Draft(text, route(excerpt(text)).intent), [], []
         self.refused.clear()
+        if self.chat:
+            await asyncio.to_thread(chats.keep, self.chat, text, None)
         told = await self.messages()
         async for event in self.drive(graph, {"messages": [*not_run(told), HumanMessage(with_data(text, data))]}):
             yield event
@@ -149,7 +153,7 @@ class Session:
             self.draft.note(refused)
             yield refused
         if self.waiting:
-            yield self.waiting[0]
+            yield await self.asking()
             return
         decisions, self.decisions = self.decisions, []
         async for event in self.drive(await self.opened(), Command(resume={"decisions": decisions})):
@@ -166,6 +170,15 @@ class Session:
             elif message.type == "ai" and message.text.strip():
                 said.append(("advisor", message.text))
         return said
+
+    async def foreseen(self, tool: str, args: dict[str, Any]) -> str:
+        """What a call would do, with its time and cost, as Markdown."""
+        from agent.foreseen import foreseen
+        from agent.reach import refuse_out_of_reach
+
+        said = [message.text for message in await self.messages() if message.type == "human"]
+        check = partial(refuse_out_of_reach, args, said, [Path(each) for each in self.typed])
+        return await asyncio.to_thread(foreseen, self.tools[tool], args, check)
 
     async def situation(self) -> dict[str, Any]:
         """What the tools understood of the user's situation so far."""
@@ -234,12 +247,18 @@ class Session:
             async for event in self.answer_approval(False, reason=REFUSED_BEFORE):
                 yield event
         elif self.waiting:
-            yield self.waiting[0]
+            yield await self.asking()
         else:
             turn = self.draft.turn(self.model)
             if self.chat:
                 await asyncio.to_thread(chats.keep, self.chat, turn.question, turn.answer)
             yield TurnDone(turn)
+
+    async def asking(self) -> ApprovalNeeded:
+        """The step that waits, with the plan of its arguments."""
+        asked = self.waiting[0]
+        self.waiting[0] = replace(asked, description=await self.foreseen(asked.tool, asked.args))
+        return self.waiting[0]
 
     def events(self, mode: str, part: Any) -> list[Event]:
         """The events in one part of the graph's stream."""
@@ -260,7 +279,7 @@ class Session:
                 request["name"],
                 request["args"],
                 command_line(self.tools[request["name"]], request["args"]),
-                request["description"],
+                self.tools[request["name"]].description,
             )
             for number, request in enumerate(requests)
         ]

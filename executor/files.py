@@ -119,6 +119,28 @@ def read_jsonl(path: Path) -> list[Any]:
     return rows
 
 
+def read_objects(path: Path) -> list[dict[str, Any]]:
+    """Every line that is a JSON object; none where the file is absent. For what is shown, never for what is trained."""
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return []
+    return objects_in(text)
+
+
+def objects_in(text: str) -> list[dict[str, Any]]:
+    """Every line that is a JSON object."""
+    found = []
+    for line in text.split("\n"):
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(row, dict):
+            found.append(row)
+    return found
+
+
 def append_jsonl(path: Path, row: Any) -> None:
     with open(path, "a", encoding="utf-8") as out:
         out.write(json.dumps(row, ensure_ascii=False) + "\n")

@@ -8,16 +8,17 @@ import time
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import psutil
 
 from executor.errors import UserError, nearest
-from executor.files import append_jsonl, read_json, read_jsonl, sha256_rows, write_json
+from executor.files import append_jsonl, read_json, read_jsonl, read_objects, sha256_rows, write_json
 from executor.home import runs_folder
 from executor.spec import RunSpec, load_spec, save_spec
 
 State = Literal["planned", "running", "paused", "done", "failed", "stopped"]
+NO_STATUS: dict[str, Any] = {"state": None, "reason": None, "stage": None, "pid": None, "heartbeat": None}
 FINAL = ("done", "failed", "stopped", "paused")
 
 
@@ -85,19 +86,16 @@ class RunFolder:
 
     def notes(self) -> list[dict[str, Any]]:
         """What people noted about the run: `at` (ISO 8601), `text`."""
-        file = self.path / "notes.jsonl"
-        try:
-            return read_jsonl(file) if file.exists() else []
-        except ValueError:  # a damaged note hides no run
-            return []
+        return [row for row in read_objects(self.path / "notes.jsonl") if {"at", "text"} <= row.keys()]
 
     def note(self, text: str) -> None:
         """Keep what somebody found out."""
         now = datetime.now().astimezone().isoformat(timespec="seconds")
         append_jsonl(self.path / "notes.jsonl", {"at": now, "text": text})
 
-    def metrics(self) -> list[Any]:
-        return read_jsonl(self.metrics_file) if self.metrics_file.exists() else []
+    def metrics(self) -> list[dict[str, Any]]:
+        """The logged steps that can be read: a damaged line hides no run."""
+        return [row for row in read_objects(self.metrics_file) if isinstance(row.get("step"), int)]
 
     def marker(self, stage: str) -> Path:
         return self.path / "stages" / f"{stage}.json"
@@ -114,33 +112,39 @@ class RunFolder:
     def status(self) -> dict[str, Any]:
         """The contract's status, plus `progress` and `error`. A run whose process died is read as failed."""
         try:
-            status: dict[str, Any] = read_json(self.path / "status.json")
+            status = read_json(self.path / "status.json")
+            if not isinstance(status, dict) or status.get("state") not in get_args(State):
+                raise ValueError("it holds no state")
         except (OSError, ValueError) as error:
             problem = f"status.json cannot be read ({error}); resume with `finetune train --resume`"
-            return {"state": "failed", "reason": problem, "stage": None, "pid": None, "heartbeat": None}
+            return NO_STATUS | {"state": "failed", "reason": problem}
+        status = NO_STATUS | status
         if status["state"] == "running" and not alive(status["pid"], status.get("started")):
             status |= {"state": "failed", "reason": "the run process died; resume with `finetune train --resume`"}
         return status
 
     def set_status(self, state: State, **more: Any) -> dict[str, Any]:
         """Replace status.json; keys not given are empty."""
-        base = {"state": state, "reason": None, "stage": None, "pid": None, "heartbeat": time.time()}
-        status = base | more
+        status = NO_STATUS | {"state": state, "heartbeat": time.time()} | more
         write_json(self.path / "status.json", status)
         return status
 
-    def result(self) -> Any | None:
-        file = self.path / "result.json"
-        return read_json(file) if file.exists() else None
+    def result(self) -> dict[str, Any] | None:
+        """The finished run's result; None while there is none, or where it cannot be read."""
+        try:
+            found = read_json(self.path / "result.json")
+        except (OSError, ValueError):
+            return None
+        return found if isinstance(found, dict) else None
 
 
-def alive(pid: int | None, started: float | None) -> bool:
+def alive(pid: Any, started: Any) -> bool:
     """Whether `pid` is a living process, and the same one (pids are reused: creation times differ)."""
-    if pid is None:
+    if not isinstance(pid, int) or pid < 1:
         return False
     try:
         process = psutil.Process(pid)
-        same = started is None or abs(process.create_time() - started) < 1
+        same = not isinstance(started, int | float) or abs(process.create_time() - started) < 1
         return same and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
         return False

@@ -59,7 +59,10 @@ def tools(**answers: Any) -> list[Tool[Any, Any]]:
                 raise answer
             return answer if isinstance(answer, Said) else Said(said=answer, sources=[SOURCE])
 
-        return Tool(name, f"{name}.", Given, Said, run, asks_first=name == "go", command="finetune go {data}")
+        return Tool(
+            name, f"{name}.", Given, Said, run, asks_first=name == "go", command="finetune go {data}",
+            plan=(lambda given: f"Three epochs on {given.data}.") if name == "go" else None,
+        )  # fmt: skip
 
     return [made(name) for name in NAMES]
 
@@ -122,11 +125,11 @@ async def test_the_newest_run_is_shown_when_one_exists() -> None:
 
 
 async def test_without_yes_a_costly_step_is_shown_with_plan_and_command_and_not_run() -> None:
-    turn = await ask_once("Train a model", "a b.csv", tools=tools(plan="Three epochs."))
+    turn = await ask_once("Train a model", "a b.csv", tools=tools())
     assert turn.steps[-1]["tool"] == "go"
     assert turn.steps[-1]["ok"] is False
     assert "`finetune go 'a b.csv'`" in turn.answer
-    assert "Three epochs." in turn.answer
+    assert "Three epochs on a b.csv." in turn.answer
     assert "--yes" in turn.answer
 
 

@@ -68,7 +68,8 @@ class Calls:
             return result
 
         command = "finetune go {data} --test {test} --task {task}" if asks else ""
-        return Tool(name, f"{name}.", args, Said, run, asks_first=asks, command=command)
+        plan = (lambda given: f"**Plan:** 3 epochs on {given.data}.") if asks else None
+        return Tool(name, f"{name}.", args, Said, run, asks_first=asks, command=command, plan=plan)
 
     def tools(self, **answers: Any) -> list[Tool[Any, Any]]:
         decision = {"approach": "few_shot", "confidence": 0.6, "because": [], "missing": ["How many?"], "next": []}
@@ -146,7 +147,7 @@ async def test_a_costly_tool_waits_for_approval_and_shows_plan_and_command(mind:
         assert not of(TurnDone, events)
         (asked,) = of(ApprovalNeeded, events)
         assert (asked.tool, asked.command) == ("go", "finetune go tickets.csv")
-        assert asked.description == "**Plan:** 3 epochs."
+        assert asked.description == "**Plan:** 3 epochs on tickets.csv."
         done = await gather(session.answer_approval(True))
     assert calls.names == ["plan", "go"]
     assert [event.artifact["run"] for event in of(ToolFinished, done)] == ["/r"]

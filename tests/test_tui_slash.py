@@ -25,6 +25,7 @@ from agent.tui.commands import COMMANDS, parse
 from agent.tui.help import Help
 from agent.tui.lines import Earlier, Notice, UserMessage
 from agent.tui.prompt_box import PromptBox
+from agent.tui.run_panel import RunPanel
 from agent.tui.slash import Slash
 from agent.tui.suggest import PHRASES, complete_path, suggest
 from agent.tui.transcript import MOST, SHOWN, Transcript
@@ -217,3 +218,50 @@ async def test_help_lists_every_command() -> None:
         assert isinstance(app.screen, Help)
         told = "\n".join(shown(app))
         assert all(command.usage in told for command in COMMANDS)
+
+
+async def test_while_a_command_is_written_those_that_fit_stand_above() -> None:
+    app = app_of(Played(DONE))
+    async with app.run_test(size=(80, 24)) as pilot:
+        hints = app.query_one("#hints", Static)
+        await pilot.press("/")
+        await pilot.pause()
+        assert all(command.usage in str(hints.render()) for command in COMMANDS)
+        assert hints.region.height == len(COMMANDS)
+        await pilot.press("r", "u")
+        await pilot.pause()
+        assert [line.split()[0] for line in str(hints.render()).splitlines()] == ["/runs", "/run"]
+        app.query_one(PromptBox).text = "/data/rows.csv"
+        await pilot.pause()
+        assert not hints.display
+
+
+async def test_a_draft_comes_back_and_up_moves_inside_it_first() -> None:
+    app = app_of(Played(DONE))
+    async with app.run_test() as pilot:
+        await say(app, pilot, "first question")
+        box = app.query_one(PromptBox)
+        box.text = "a draft\nof two lines"
+        box.move_cursor(box.document.end)
+        await pilot.press("up")
+        assert box.text == "a draft\nof two lines"
+        await pilot.press("up")
+        assert box.text == "first question"
+        await pilot.press("down")
+        assert box.text == "a draft\nof two lines"
+
+
+async def test_what_cannot_be_shown_says_why(tmp_path: Path) -> None:
+    app = app_of(Played(DONE))
+    (tmp_path / "no_sample.jsonl").write_text("[1]\n")
+    async with app.run_test() as pilot:
+        await say(app, pilot, "/run nope")
+        await say(app, pilot, "/run")
+        await say(app, pilot, "/review /nowhere/sample.jsonl")
+        await say(app, pilot, f"/review {tmp_path / 'no_sample.jsonl'}")
+        told = shown(app, Notice)
+        assert not app.query_one(RunPanel).display
+    assert 'No run "nope"' in told[0]
+    assert "There are no runs" in told[1]
+    assert "/nowhere/sample.jsonl" in told[2]
+    assert "no_sample.jsonl" in told[3]

@@ -74,6 +74,8 @@ class Tool(Generic[A, R]):
     """True: spends time or money or overwrites; the agent asks for approval before calling it."""
     command: str = ""
     """The equivalent command line, as a format string over the arguments, shown when approval is asked."""
+    plan: Callable[[A], str] | None = None
+    """What a call would do, with its time and cost, for whoever approves it. Changes nothing; raises as `run` does."""
 
     @property
     def may_ask(self) -> bool:

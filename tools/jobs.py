@@ -26,7 +26,7 @@ from executor.spec import (
 )
 from tools.base import Args, Result, Tool
 from tools.judging import endpoint_of, form_of, harness_of
-from tools.planned import planned_text, power_text
+from tools.planned import method_text, planned_text, power_text
 from tools.planning import Measure, Planned, Wish, plan_job, rates_of
 from tools.runs import start
 
@@ -144,6 +144,10 @@ def judge_of(args: GoArgs) -> EndpointSpec | None:
     return endpoint_of(args.judge, args.judge_model, args.judge_key_env)
 
 
+def plan_go(args: GoArgs) -> str:
+    return planned_text(plan_job("go", wish_of(args)))
+
+
 def run_go(args: GoArgs) -> JobResult:
     if launched() > 1:
         raise UsageError("Only the command train joins torchrun", "go", "Use --processes, or torchrun with train.")
@@ -180,8 +184,8 @@ class CompareArgs(GoArgs):
     """what to measure; with fine_tuned it is the whole job. None named: cheapest first, until one settles it"""
 
 
-def run_compare(args: CompareArgs) -> JobResult:
-    """The systems on the same sealed rows; `fine_tuned` among them makes it the whole job."""
+def planned_comparison(args: CompareArgs) -> tuple[Planned, str]:
+    """The systems on the same sealed rows, planned and in words; `fine_tuned` among them makes it the whole job."""
     asked = tuple(s for s in SYSTEMS if args.systems is None or s in args.systems)
     kind: RunKind = "go" if args.systems and "fine_tuned" in asked else "compare"
     baselines = tuple(s for s in asked if s != "fine_tuned")
@@ -189,7 +193,16 @@ def run_compare(args: CompareArgs) -> JobResult:
         raise UsageError("Nothing to compare with", "--systems", "Name zero_shot, prompt, few_shot or rag too.")
     planned = plan_job(kind, wish_of(args, baselines if args.systems else None))
     words = f"Measuring {', '.join(asked if args.systems else baselines)} on the same sealed test rows.\n\n"
-    return launch(planned.create(), planned.spec, words + power_text(planned), placed(planned.spec, args.processes))
+    return planned, words + (planned_text(planned) if kind == "go" else power_text(planned))
+
+
+def plan_compare(args: CompareArgs) -> str:
+    return planned_comparison(args)[1]
+
+
+def run_compare(args: CompareArgs) -> JobResult:
+    planned, words = planned_comparison(args)
+    return launch(planned.create(), planned.spec, words, placed(planned.spec, args.processes))
 
 
 def named(choice: Choice) -> Method | None:
@@ -221,6 +234,24 @@ class TrainArgs(Args):
         return self == TrainArgs(**named, processes=self.processes, launcher=self.launcher)
 
 
+def training_wish(args: TrainArgs, data: Path) -> Wish:
+    return Wish(
+        data=data, base_model=args.base_model, method=named(args.method), curriculum=args.curriculum,
+        rates=rates_of(args.sweep) if args.sweep else (), tracker=args.track,
+    )  # fmt: skip
+
+
+def plan_train(args: TrainArgs) -> str:
+    if args.resume:
+        run = find_run(args.resume)
+        return f"Run `{run.name}`, which is {run.status()['state']}, goes on at its first unfinished stage."
+    path = Path(args.data or "").expanduser()
+    if path.suffix.lower() in (".yaml", ".yml"):
+        spec = load_spec(path)
+        return f"Trains again from {path.name}: {method_text(spec)}, {spec.train.steps} steps on {spec.data.path}."
+    return planned_text(plan_job("train", training_wish(args, path), TRAIN_RATIOS))
+
+
 def run_train(args: TrainArgs) -> JobResult:
     if follows():
         train_along()
@@ -237,12 +268,7 @@ def run_train(args: TrainArgs) -> JobResult:
         place = placed(load_spec(path), args.processes, args.launcher)
         run = from_spec(path)
         return launch(run, run.spec(), f"Training again from {path}.", place)
-    rates = rates_of(args.sweep) if args.sweep else ()
-    wish = Wish(
-        data=path, base_model=args.base_model, method=named(args.method), curriculum=args.curriculum, rates=rates,
-        tracker=args.track,
-    )  # fmt: skip
-    planned = plan_job("train", wish, TRAIN_RATIOS)
+    planned = plan_job("train", training_wish(args, path), TRAIN_RATIOS)
     place = placed(planned.spec, args.processes, args.launcher)
     return launch(planned.create(), planned.spec, planned_text(planned), place)
 
@@ -294,12 +320,13 @@ GO = Tool(
         "Do the whole job on a data file: measure prompting and few-shot on a sealed test set, decide, train a LoRA "
         "if it can pay, evaluate, report. Starts a run and returns at once. Call when the user wants to train."
     ),
-    args=GoArgs, result=JobResult, run=run_go, asks_first=True, command=f"finetune go {{data}} {JOB_OPTIONS}",
+    args=GoArgs, result=JobResult, run=run_go, asks_first=True, plan=plan_go,
+    command=f"finetune go {{data}} {JOB_OPTIONS}",
 )  # fmt: skip
 TRAIN = Tool(
     name="train",
     description="Train (LoRA, QLoRA, DoRA, full) on a data file or a spec, or resume a run. Returns at once.",
-    args=TrainArgs, result=JobResult, run=run_train, asks_first=True,
+    args=TrainArgs, result=JobResult, run=run_train, asks_first=True, plan=plan_train,
     command=(
         "finetune train {data} --resume {resume} --base-model {base_model} --method {method} "
         "--sweep {sweep} --curriculum {curriculum} --processes {processes} --launcher {launcher} --track {track}"
@@ -308,6 +335,6 @@ TRAIN = Tool(
 COMPARE = Tool(
     name="compare",
     description="Measure prompting and few-shot on the same sealed rows, without training. Starts a run.",
-    args=CompareArgs, result=JobResult, run=run_compare, asks_first=True,
+    args=CompareArgs, result=JobResult, run=run_compare, asks_first=True, plan=plan_compare,
     command=f"finetune compare {{data}} --systems {{systems}} {JOB_OPTIONS}",
 )  # fmt: skip

@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from executor.files import objects_in
 from executor.run_folder import RunFolder
 
 MOST_BYTES = 64 << 20
@@ -184,15 +185,7 @@ def read_object(path: Path) -> Row:
 
 
 def _lines(path: Path) -> list[Row]:
-    found = []
-    for line in read_text(path).split("\n"):
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(row, dict):
-            found.append(row)
-    return found
+    return objects_in(read_text(path))
 
 
 def tensors(file: Path) -> dict[str, list[int]]:

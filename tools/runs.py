@@ -94,21 +94,27 @@ def progress(run: str) -> dict[str, Any]:
     folder = find_run(run)
     status, lines = folder.status(), folder.metrics()
     steps = [line for line in lines if isinstance(line.get("loss"), float | int)]
-    evaluations = [line for line in lines if "eval_loss" in line]
+    evaluations = [line for line in lines if isinstance(line.get("eval_loss"), float | int)]
     keys = ("state", "stage", "reason", "pid")
     return {key: status.get(key) for key in keys} | {
         "name": folder.name,
         "path": str(folder.path),
         "note": status.get("note"),
-        "progress": status.get("progress"),
+        "progress": counted(status.get("progress")),
         "steps": [line["step"] for line in steps],
         "loss": [line["loss"] for line in steps],
         "eval_steps": [line["step"] for line in evaluations],
         "eval_loss": [line["eval_loss"] for line in evaluations],
-        "seconds": steps[-1]["seconds"] if steps else None,
+        "seconds": steps[-1].get("seconds") if steps else None,
         "result": folder.result(),
         "notes": folder.notes(),
     }
+
+
+def counted(progress: Any) -> dict[str, Any] | None:
+    """The `done` of `total` `unit`s of a status; None where a damaged file says anything else."""
+    whole = isinstance(progress, dict) and all(isinstance(progress.get(key), int) for key in ("done", "total"))
+    return {"unit": "steps", **progress} if whole else None
 
 
 def show_text(run: dict[str, Any]) -> str:
@@ -144,14 +150,6 @@ def result_text(result: dict[str, Any]) -> str:
     if result.get("report"):
         lines.append(f"\nReport: {result['report']}")
     return "\n".join(lines)
-
-
-def newest() -> str:
-    """The newest run of the workspace. Raises UserError where there is none."""
-    found = all_runs()
-    if not found:
-        raise UserError("There are no runs in this workspace yet", "/run", "Start one: finetune go DATA.")
-    return str(found[0].path)
 
 
 def exported_text(result: dict[str, Any]) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import select
 import sys
-import traceback
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 from typing import Any, ClassVar
@@ -14,24 +13,24 @@ from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container
-from textual.widgets import Button, Footer, Static
+from textual.widgets import Button, Footer, Static, TextArea
 
 from agent.events import Again, ApprovalNeeded, Event, TextDelta, ToolFinished, ToolStarted, TurnDone
 from agent.session import Session
 from agent.settings import Settings
 from agent.tui.approval import Answered, Approval
-from agent.tui.commands import parse
+from agent.tui.bugs import bug_line
+from agent.tui.commands import hints, parse
 from agent.tui.help import Help
 from agent.tui.messages import HistoryRead, SessionEvent, TurnFailed, TurnOver
 from agent.tui.prompt_box import PromptBox
 from agent.tui.run_panel import OVER, Progress, RunPanel
 from agent.tui.slash import Slash
 from agent.tui.transcript import Transcript
-from tools.base import FinetuneError, chats_folder
+from tools.base import FinetuneError, UserError
 
 GONE_SECONDS = 1.0
 Stop = Callable[[str], str]
-
 
 Make = Callable[[str | None, str], Session]
 """(name of the chat, model) -> a session"""
@@ -62,6 +61,8 @@ class ChatApp(Slash):
         self.progress = progress
         self.stop = stop
         self.busy = False
+        self.recalled = asyncio.Event()
+        """set once the chat's past was read: a turn that began before would stand in it"""
 
     def compose(self) -> ComposeResult:
         yield Static(self.heading, markup=False, id="title")
@@ -69,6 +70,7 @@ class ChatApp(Slash):
             yield Transcript()
             yield RunPanel(self.progress)
         yield Static(markup=False, id="working")
+        yield Static(markup=False, id="hints")
         yield PromptBox()
         yield Footer()
 
@@ -99,6 +101,7 @@ class ChatApp(Slash):
     @work(group="change", exclusive=True)
     async def change(self, session: Session) -> None:
         old, self.session = self.session, session
+        self.recalled.clear()
         self.query_one("#title", Static).update(self.heading)
         await self.query_one(Transcript).clear()
         await old.close()
@@ -116,10 +119,17 @@ class ChatApp(Slash):
             self.post_message(HistoryRead(await self.session.history()))
         except FinetuneError as error:
             self.post_message(TurnFailed(error.line()))
+        except Exception as error:
+            self.post_message(TurnFailed(bug_line(error)))
+        finally:
+            self.recalled.set()
 
     async def on_history_read(self, message: HistoryRead) -> None:
         transcript = self.query_one(Transcript)
-        await (transcript.recall(message.said) if message.said else transcript.welcome())
+        if message.said:
+            await transcript.recall(message.said)
+        elif not transcript.children:
+            await transcript.welcome()
 
     async def on_prompt_box_sent(self, message: PromptBox.Sent) -> None:
         if command := parse(message.text):
@@ -142,16 +152,19 @@ class ChatApp(Slash):
     async def drive(self, turn: Callable[[], AsyncIterator[Event]]) -> None:
         """Post what happens in a turn. A bug is shown and logged too: the window and the chat outlive it."""
         try:
+            await self.recalled.wait()
             async for event in turn():
-                self.post_message(SessionEvent(event))
+                self.post_message(SessionEvent(event, self.session))
         except FinetuneError as error:
             self.post_message(TurnFailed(error.line()))
         except Exception as error:
-            self.post_message(TurnFailed(f"A bug in this program: {error!r}. Written to {log_bug()}"))
+            self.post_message(TurnFailed(bug_line(error)))
         finally:
             self.post_message(TurnOver())
 
     async def on_session_event(self, message: SessionEvent) -> None:
+        if message.session is not self.session:  # still queued when the chat was left
+            return
         transcript, event = self.query_one(Transcript), message.event
         if isinstance(event, TextDelta):
             await transcript.write(event)
@@ -165,7 +178,7 @@ class ChatApp(Slash):
             self.show_run(event)
         elif isinstance(event, ApprovalNeeded):
             await transcript.end_answer()
-            self.push_screen(Approval(event, self.session.edited), self.answered)
+            self.push_screen(Approval(event, self.session.edited, self.session.foreseen), self.answered)
         elif isinstance(event, TurnDone):
             await transcript.cite(event.turn.sources)
 
@@ -188,6 +201,13 @@ class ChatApp(Slash):
             run = run.get("path")
         if event.ok and isinstance(run, str):
             self.query_one(RunPanel).watch_run(run)
+
+    def on_text_area_changed(self, event: TextArea.Changed) -> None:
+        """The commands that fit, while one is written."""
+        if isinstance(event.text_area, PromptBox):
+            shown, lines = self.query_one("#hints", Static), hints(event.text_area.text)
+            shown.update("\n".join(lines))
+            shown.display = bool(lines)
 
     def on_prompt_box_help_wanted(self) -> None:
         self.action_help()
@@ -240,25 +260,19 @@ def terminal_gone(file: int) -> bool:
     return any(event & (select.POLLHUP | select.POLLERR | select.POLLNVAL) for _, event in poll.poll(0))
 
 
-def log_bug() -> str:
-    """Append the traceback of the exception being handled to the workspace's log; returns its path."""
-    file = chats_folder() / "bugs.log"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with open(file, "a", encoding="utf-8") as log:
-        log.write(f"{datetime.now().isoformat(timespec='seconds')}\n{traceback.format_exc()}\n")
-    return str(file)
+def run_chat(settings: Settings, chat: str | None = None) -> int:
+    """Open the window on `chat`, or on a new one, until the user closes it; a running job goes on.
 
-
-def run_chat(settings: Settings, chat: str | None = None) -> None:
-    """Open the window on `chat`, or on a new one. Returns when the user closes it; a running job goes on."""
+    Returns the exit code. Raises UserError where there is no terminal.
+    """
     from tools.runs import progress
 
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise UserError("The chat needs a terminal", "finetune", 'Ask one question without it: finetune ask "TEXT".')
     name = chat or f"chat-{datetime.now():%Y%m%d-%H%M%S}"
-    ChatApp(
-        Session(settings.model, settings.base_url, name, **settings.link),
-        progress,
-        stop_run,
-    ).run()
+    app = ChatApp(Session(settings.model, settings.base_url, name, **settings.link), progress, stop_run)
+    app.run()
+    return app.return_code or 0
 
 
 def stop_run(run: str) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import yaml
+from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
@@ -14,6 +15,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Markdown, Static, TextArea
 
 from agent.events import ApprovalNeeded
+from agent.tui.bugs import bug_line
 from tools.base import FinetuneError
 
 
@@ -27,6 +29,9 @@ class Answered:
 
 Edit = Callable[[ApprovalNeeded, str], tuple[dict[str, Any], str]]
 """(the step, its arguments as YAML) -> (arguments, command); raises UsageError"""
+Plan = Callable[[str, dict[str, Any]], Awaitable[str]]
+"""(tool, arguments) -> what that call would do, as Markdown"""
+PLANNING = "*Planning the changed step …*"
 
 
 class Approval(ModalScreen[Answered]):
@@ -38,22 +43,27 @@ class Approval(ModalScreen[Answered]):
         Binding("n", "answer(False)", "Refuse"),
         Binding("escape", "back", "Refuse", show=False),
         Binding("ctrl+s", "take", "Take the change", show=False),
+        Binding("up", "move(-1)", "Up", show=False),
+        Binding("down", "move(1)", "Down", show=False),
+        Binding("pageup", "move(-8)", "Page up", show=False),
+        Binding("pagedown", "move(8)", "Page down", show=False),
     ]
 
-    def __init__(self, asked: ApprovalNeeded, edit: Edit | None = None) -> None:
+    def __init__(self, asked: ApprovalNeeded, edit: Edit | None = None, plan: Plan | None = None) -> None:
         super().__init__()
         self.asked = asked
         self.edit = edit
+        self.plan = plan
         self.edited: dict[str, Any] | None = None
 
     def compose(self) -> ComposeResult:
         with Vertical(id="approval"):
             yield Static(f"May I run {self.asked.tool}?", markup=False, classes="title")
-            with VerticalScroll(classes="plan"):
-                yield Markdown(self.asked.description)
-            yield TextArea(classes="arguments -hidden")
-            yield Static(markup=False, classes="fault -hidden")
-            yield Static(f"$ {self.asked.command}", markup=False, classes="command")
+            with VerticalScroll(classes="body", can_focus=False):
+                yield Static(f"$ {self.asked.command}", markup=False, classes="command")
+                yield Static(markup=False, classes="fault -hidden")
+                yield TextArea(classes="arguments -hidden")
+                yield Markdown(self.asked.description, classes="plan")
             with Horizontal(classes="buttons"):
                 yield Button("Approve (y)", variant="success", id="approve")
                 yield Button("Edit (e)", id="edit")
@@ -73,8 +83,12 @@ class Approval(ModalScreen[Answered]):
         else:
             self.action_answer(event.button.id == "approve")
 
+    def action_move(self, lines: int) -> None:
+        """Scroll what does not fit."""
+        self.query_one(".body").scroll_relative(y=lines, animate=False)
+
     def action_answer(self, approve: bool) -> None:
-        if approve and self.editing and not self.take():
+        if approve and self.query_one("#approve").disabled:
             return
         self.dismiss(Answered(approve, self.edited if approve else None))
 
@@ -85,39 +99,55 @@ class Approval(ModalScreen[Answered]):
         area = self.query_one(TextArea)
         area.text = yaml.safe_dump(self.edited or self.asked.args, sort_keys=False, allow_unicode=True)
         area.move_cursor(area.document.end)
-        area.remove_class("-hidden")
-        self.query_one(".plan").add_class("-hidden")
-        self.query_one("#edit", Button).label = "Take it (^s)"
+        self.open_editor(True)
         area.focus()
 
     def action_take(self) -> None:
-        if self.editing and self.take():
-            self.close_editor()
+        """Check the change; where it is good, show the command and the plan that come of it."""
+        if not self.editing or self.edit is None:
+            return
+        try:
+            self.edited, command = self.edit(self.asked, self.query_one(TextArea).text)
+        except FinetuneError as error:
+            self.tell_fault(error.line())
+            return
+        self.query_one(".command", Static).update(f"$ {command}")
+        self.open_editor(False)
+        self.plan_again(self.edited)
+
+    @work(exclusive=True)
+    async def plan_again(self, args: dict[str, Any]) -> None:
+        """What is approved was planned: no key approves before the new plan stands there."""
+        shown, approve = self.query_one(".plan", Markdown), self.query_one("#approve", Button)
+        approve.disabled = True
+        await shown.update(PLANNING)
+        try:
+            words = await self.plan(self.asked.tool, args) if self.plan else self.asked.description
+        except Exception as error:
+            words = bug_line(error)
+        await shown.update(words)
+        if not self.editing:
+            approve.disabled = False
+            approve.focus()
 
     def action_back(self) -> None:
         """Esc leaves the change, or refuses."""
         if self.editing:
-            self.close_editor()
+            self.open_editor(False)
+            self.query_one("#refuse").focus()
         else:
             self.action_answer(False)
 
-    def take(self) -> bool:
-        """Check the change; whether it is good. What is wrong with it is shown."""
-        fault = self.query_one(".fault", Static)
-        if self.edit is None:
-            return False
-        try:
-            self.edited, command = self.edit(self.asked, self.query_one(TextArea).text)
-        except FinetuneError as error:
-            fault.update(error.line())
-            fault.remove_class("-hidden")
-            return False
-        fault.add_class("-hidden")
-        self.query_one(".command", Static).update(f"$ {command}")
-        return True
+    def open_editor(self, opened: bool) -> None:
+        """The arguments in place of the plan, or the plan again."""
+        self.query_one(TextArea).set_class(not opened, "-hidden")
+        self.query_one(".plan").set_class(opened, "-hidden")
+        self.query_one("#edit", Button).label = "Take it (^s)" if opened else "Edit (e)"
+        self.query_one("#approve", Button).disabled = opened
+        self.tell_fault("")
 
-    def close_editor(self) -> None:
-        self.query_one(TextArea).add_class("-hidden")
-        self.query_one(".plan").remove_class("-hidden")
-        self.query_one("#edit", Button).label = "Edit (e)"
-        self.query_one("#approve").focus()
+    def tell_fault(self, line: str) -> None:
+        fault = self.query_one(".fault", Static)
+        fault.update(line)
+        fault.set_class(not line, "-hidden")
+        self.query_one(".body").scroll_home(animate=False)

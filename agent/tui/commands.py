@@ -19,13 +19,15 @@ class Command:
         return f"/{self.name} {self.argument}".rstrip()
 
 
+COLUMN = 24
+"""characters of the usage, in lists"""
 COMMANDS = (
     Command("situation", "", "what I understood of your task so far"),
-    Command("model", "[PROVIDER:NAME]", "which mind answers; another one with its name, or offline"),
+    Command("model", "[PROVIDER:NAME]", "which mind answers, or another one"),
     Command("chats", "[WORDS]", "saved chats: search, resume"),
     Command("new", "", "begin another chat"),
     Command("runs", "", "every run of this workspace"),
-    Command("run", "[RUN]", "show a run beside the chat, the newest if not named"),
+    Command("run", "[RUN]", "show a run beside the chat, or the newest"),
     Command("stop", "", "stop the run that is shown; it can be resumed"),
     Command("review", "SAMPLE", "keep, drop or edit rows, one at a time"),
     Command("copy", "", "copy the last answer"),
@@ -42,6 +44,14 @@ def parse(text: str) -> tuple[str, str] | None:
         return None
     name, _, argument = text[1:].partition(" ")
     return (name.lower(), argument.strip()) if name.isalpha() else None
+
+
+def hints(text: str) -> list[str]:
+    """What a command that is being written may become, a line each; nothing for any other text."""
+    if not text.startswith("/") or " " in text or "\n" in text:
+        return []
+    fit = [each for each in COMMANDS if each.name.startswith(text[1:].lower())]
+    return [f"{each.usage:<{COLUMN}}{each.does}" for each in fit]
 
 
 def known(name: str) -> bool:

@@ -11,7 +11,7 @@ from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from agent.tui.commands import COMMANDS
+from agent.tui.commands import COLUMN, COMMANDS
 
 KEYS = (
     ("Enter", "send"),
@@ -21,7 +21,7 @@ KEYS = (
     ("Ctrl+R", "show or hide the run"),
     ("F8", "stop the run; it can be resumed"),
     ("Up, Down", "what was sent before"),
-    ("Tab, →", "take the suggestion: a command, a phrase, a path"),
+    ("Tab, →", "take the suggested command, phrase or path"),
     ("Ctrl+O", "saved chats: search, resume"),
     ("Ctrl+P", "every command, by its words"),
     ("Ctrl+T", "light or dark"),
@@ -32,7 +32,7 @@ NOTE = "Training and other costly steps ask before they start. The same steps ar
 
 
 def lines(rows: Iterable[tuple[str, str]]) -> str:
-    return "\n".join(f"{key:<24}{does}" for key, does in rows)
+    return "\n".join(f"{key:<{COLUMN}}{does}" for key, does in rows)
 
 
 class Help(ModalScreen[None]):

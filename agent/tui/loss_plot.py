@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from textual_plotext import PlotextPlot
@@ -11,12 +12,19 @@ class LossPlot(PlotextPlot):  # type: ignore[misc]  # an untyped package
     def draw(self, progress: dict[str, Any]) -> None:
         """Plot `steps`/`loss` and `eval_steps`/`eval_loss` of a run's progress."""
         plot, line = self.plt, "braille"
-        evals = progress["eval_steps"], progress["eval_loss"]
+        steps = finite(progress["steps"], progress["loss"])
+        evals = finite(progress["eval_steps"], progress["eval_loss"])
         plot.clear_data()
-        self.display = bool(progress["steps"])
+        self.display = bool(steps[0])
         plot.xlabel("step")
-        if progress["steps"]:
-            plot.plot(progress["steps"], progress["loss"], label="training loss", marker=line, color="cyan")
-        if progress["eval_steps"]:
+        if steps[0]:
+            plot.plot(*steps, label="training loss", marker=line, color="cyan")
+        if evals[0]:
             plot.plot(*evals, label="validation loss", marker=line, color="orange")
         self.refresh()
+
+
+def finite(steps: list[int], losses: list[float]) -> tuple[list[int], list[float]]:
+    """What can be drawn: a training that diverged has losses that are no numbers."""
+    pairs = [(step, loss) for step, loss in zip(steps, losses, strict=True) if math.isfinite(loss)]
+    return [step for step, _ in pairs], [loss for _, loss in pairs]

@@ -8,6 +8,7 @@ from typing import Any
 from textual.message import Message
 
 from agent.events import Event
+from agent.session import Session
 
 
 @dataclass
@@ -15,6 +16,8 @@ class SessionEvent(Message):
     """Something happened in the turn that is running."""
 
     event: Event
+    session: Session
+    """in which it happened"""
 
 
 @dataclass

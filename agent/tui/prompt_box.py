@@ -33,6 +33,8 @@ class PromptBox(TextArea):
         self.said: list[str] = []
         """what was sent, oldest first: up and down bring it back"""
         self.place = 0
+        self.draft = ""
+        """what was being written when an earlier text was brought back"""
 
     def action_send(self) -> None:
         text = self.text.strip()
@@ -53,9 +55,18 @@ class PromptBox(TextArea):
     def action_earlier(self, step: int) -> None:
         """An earlier text of this window in place of this one."""
         if 0 <= self.place + step <= len(self.said):
+            if self.place == len(self.said):
+                self.draft = self.text
             self.place += step
-            self.text = self.said[self.place] if self.place < len(self.said) else ""
+            self.text = self.said[self.place] if self.place < len(self.said) else self.draft
             self.move_cursor(self.document.end)
+
+    def at_edge(self, key: str) -> bool:
+        """Whether the key would leave the text: up in its first row on the screen, down in its last."""
+        rows, place = self.navigator, self.cursor_location
+        return (key == "up" and rows.is_first_wrapped_line(place)) or (
+            key == "down" and rows.is_last_wrapped_line(place)
+        )
 
     def action_newline(self) -> None:
         self.insert("\n")
@@ -66,7 +77,7 @@ class PromptBox(TextArea):
             self.action_send()
         elif event.key == "tab" and self.suggestion:
             self.insert(self.suggestion)
-        elif event.key in ("up", "down") and "\n" not in self.text:
+        elif self.at_edge(event.key):
             self.action_earlier(-1 if event.key == "up" else 1)
         elif event.character == "?" and not self.text:
             self.post_message(self.HelpWanted())

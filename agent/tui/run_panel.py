@@ -11,12 +11,13 @@ from textual.containers import Horizontal, Vertical
 from textual.timer import Timer
 from textual.widgets import Button, ProgressBar, Static
 
+from agent.tui.bugs import bug_line
 from agent.tui.loss_plot import LossPlot
 from agent.tui.messages import RunProgress, RunUnreadable
 from tools.base import FinetuneError
 
 POLL_SECONDS = 1.0
-OVER = ("done", "failed", "stopped", "paused")
+OVER = ("done", "failed", "stopped", "paused", "unreadable")
 
 Progress = Callable[[str], dict[str, Any]]
 
@@ -47,7 +48,7 @@ class RunPanel(Vertical):
 
     def watch_run(self, run: str) -> None:
         """Show this run from now on."""
-        self.run = run
+        self.run, self.state = run, ""
         self.remove_class("-hidden")
         if self.timer is not None:
             self.timer.resume()
@@ -61,6 +62,8 @@ class RunPanel(Vertical):
             self.post_message(RunProgress(self.progress(self.run)))
         except FinetuneError as error:
             self.post_message(RunUnreadable(error.line()))
+        except Exception as error:
+            self.post_message(RunUnreadable(bug_line(error)))
 
     def on_run_progress(self, message: RunProgress) -> None:
         progress = message.progress
@@ -80,6 +83,7 @@ class RunPanel(Vertical):
             self.timer.pause()
 
     def on_run_unreadable(self, message: RunUnreadable) -> None:
+        self.state = "unreadable"
         self.query_one(".reason", Static).update(message.line)
         if self.timer is not None:
             self.timer.pause()

@@ -17,6 +17,7 @@ from textual.screen import Screen
 
 from agent import chats
 from agent.settings import checked, settings_file
+from agent.tui.bugs import bug_line
 from agent.tui.chat_list import ChatList
 from agent.tui.commands import COMMANDS, known
 from agent.tui.run_panel import RunPanel
@@ -27,18 +28,13 @@ if TYPE_CHECKING:
     from agent.tui.app import ChatApp
 
 
-def newest_run() -> str:
-    """Raises UserError where there is none."""
-    from tools.runs import newest
-
-    return newest()
-
-
 class Slash(App[None]):
     """The commands as methods `slash_NAME(argument)`; the command palette lists the same."""
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         yield from super().get_system_commands(screen)
+        if screen.is_modal:  # what waits for an answer is answered first
+            return
         for each in COMMANDS:
             if each.argument in ("", "[RUN]", "[WORDS]", "[PROVIDER:NAME]"):
                 title = each.name.capitalize()
@@ -68,7 +64,8 @@ class Slash(App[None]):
         except FinetuneError as error:
             self.say(error.line(), error=True)
             return
-        shown = yaml.safe_dump(found, sort_keys=False, allow_unicode=True).strip()
+        named = {key.replace("_", " "): value for key, value in found.items()}
+        shown = yaml.safe_dump(named, sort_keys=False, allow_unicode=True).strip()
         self.say(f"What I understood so far; correct it in your own words:\n{shown}" if found else "Nothing yet.")
 
     def slash_model(self, argument: str) -> None:
@@ -94,12 +91,18 @@ class Slash(App[None]):
         from tools import TOOLS
 
         tool: Any = next(tool for tool in TOOLS if tool.name == "runs")
-        text = tool.call(action="list").text()
-        self.call_from_thread(self.say, text)
+        try:
+            self.call_from_thread(self.say, tool.call(action="list").text())
+        except FinetuneError as error:
+            self.call_from_thread(self.say, error.line(), error=True)
+        except Exception as error:
+            self.call_from_thread(self.say, bug_line(error), error=True)
 
     def slash_run(self, argument: str) -> None:
+        from tools.runs import chosen
+
         try:
-            self.query_one(RunPanel).watch_run(argument or newest_run())
+            self.query_one(RunPanel).watch_run(str(chosen(argument).path))
         except FinetuneError as error:
             self.say(error.line(), error=True)
 
@@ -108,8 +111,15 @@ class Slash(App[None]):
 
     def slash_review(self, argument: str) -> None:
         """The review has a window of its own; this one waits behind it."""
+        from tools.sample import Review
+
         if not argument:
             self.say("Name a sample: /review sample.jsonl (data sample makes one).", error=True)
+            return
+        try:
+            Review(Path(argument).expanduser())
+        except FinetuneError as error:
+            self.say(error.line(), error=True)
             return
         command = [sys.executable, "-m", "agent", "data", "review", argument]
         with self.suspend():

@@ -22,7 +22,7 @@ WELCOME = """\
 
 - *Should I fine-tune for support ticket triage?*
 - *Guide me through fine-tuning, from the start*
-- *Check tickets.csv*
+- *Check FILE* (a table, JSON lines, a sheet)
 - *My training loss is not decreasing*
 """
 
@@ -52,9 +52,8 @@ class Transcript(VerticalScroll, can_focus=False):
         """Show what was said last in this chat; what came before stays within reach."""
         self.hidden, shown = said[:-SHOWN], said[-SHOWN:]
         self.last_answer = next((text for who, text in reversed(said) if who == "advisor"), "")
-        if self.hidden:
-            await self.mount(Earlier(len(self.hidden)))
-        await self.mount_all(drawn(shown))
+        earlier = [Earlier(len(self.hidden))] if self.hidden else []
+        await self.mount_all([*earlier, *drawn(shown)], before=0 if self.children else None)
         self.anchor()
 
     async def on_earlier_wanted(self, message: Earlier.Wanted) -> None:
