@@ -21,7 +21,7 @@ KEYS = (
     ("Ctrl+R", "show or hide the run"),
     ("F8", "stop the run; it can be resumed"),
     ("Up, Down", "what was sent before"),
-    ("Tab, →", "take the suggested command, phrase or path"),
+    ("Tab, →", "take what is suggested"),
     ("Ctrl+O", "saved chats: search, resume"),
     ("Ctrl+P", "every command, by its words"),
     ("Ctrl+T", "light or dark"),
