@@ -11,7 +11,8 @@ from pydantic import Field
 from executor.errors import UserError
 from executor.files import read_json, write_json
 from executor.hardware import gpus, usable_cores
-from executor.spec import Part, TrainSpec, parse
+from executor.spec import TrainSpec, parse
+from executor.spec_part import Part
 
 Launcher = Literal["local", "ray"]
 FILE = "launch.json"

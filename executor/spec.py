@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from executor.errors import UserError, nearest
+from executor.export_spec import ExportSpec
 from executor.files import write_text
+from executor.spec_part import Part
 
 NAME = r"^[A-Za-z0-9_][\w. -]*(/[A-Za-z0-9_][\w.-]*)?$"
 """names reach paths and commands, and a spec may come from elsewhere: no `..`, no leading dot, no option"""
@@ -36,12 +38,6 @@ STAGES: dict[str, tuple[Stage, ...]] = {
     "export": ("prepare_model", "export"),
     "endpoint": ("prepare_model", "baselines", "judge", "report"),
 }
-
-
-class Part(BaseModel):
-    """Base of every part: frozen, no unknown key, the docstring under a field is its description."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class ModelSpec(Part):
@@ -248,18 +244,8 @@ class EvaluateSpec(Part):
     suites: tuple[str, ...] = ("instruction_format", "general_knowledge", "arithmetic", "refusal", "over_refusal")
     harness: tuple[str, ...] = ()
     """tasks of lm-evaluation-harness that are held against forgetting, too: names, or YAML files, absolute"""
-    sources: dict[str, str] = {}
+    sources: dict[str, str] = Field(default={})
     """rule -> source id, shown with each reason"""
-
-
-class ExportSpec(Part):
-    """A form in which the tuned model is delivered."""
-
-    target: Literal["merged", "gguf", "ollama", "vllm"]
-    out: str
-    """the folder, absolute"""
-    quant: Literal["bf16", "f16", "q8_0", "q4_0"] = "bf16"
-    """of a GGUF file"""
 
 
 class Reason(Part):
@@ -291,9 +277,9 @@ class RunSpec(Part):
     export: ExportSpec | None = None
     estimate: dict[str, Any] | None = None
     """the prediction made before the run, to be reconciled afterwards"""
-    reasons: dict[str, Reason] = {}
+    reasons: dict[str, Reason] = Field(default={})
     """`train.learning_rate` -> why this value"""
-    cited: dict[str, Cited] = {}
+    cited: dict[str, Cited] = Field(default={})
     """the sources that reasons and rules name"""
 
 

@@ -13,17 +13,17 @@ from executor.data.rows import answer, sources_of
 from executor.errors import UserError
 from executor.evaluate.ask import ask
 from executor.evaluate.systems import prompt_of
-from executor.export.gate import Answers, gate
+from executor.export.gate import Answers, gate, untested
 from executor.export.gguf_file import to_gguf
 from executor.export.llama import Llama, served
 from executor.export.merge import merge
 from executor.export.modelfile import modelfile
 from executor.export.vllm import command_of
+from executor.export_spec import ExportSpec
 from executor.files import append_jsonl, write_json, write_text
 from executor.job import Job
 from executor.report import write_report
 from executor.run_folder import RunFolder
-from executor.spec import ExportSpec
 from executor.stage_answers import load_tuned, score_of
 from executor.train.model import load_base
 
@@ -90,7 +90,7 @@ def to_vllm(job: Job, wish: ExportSpec, work: Path) -> dict[str, Any]:
     tuned = tuned_folder(job)
     write_text(work / "serve.txt", command_of(tuned, job.base_folder) + "\n")
     shutil.copytree(tuned, work / "adapter")
-    return {"equal": None, "reasons": ["Not tested: vLLM needs a GPU of its own. Its limits on adapters were checked."]}
+    return untested("Not tested: vLLM needs a GPU of its own. Its limits on adapters were checked.")
 
 
 MAKERS = {"merged": to_merged, "gguf": to_gguf_file, "ollama": to_ollama, "vllm": to_vllm}

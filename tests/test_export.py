@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from executor.__main__ import main
 from executor.errors import UserError
-from executor.export.gate import Answers, gate
+from executor.export.gate import Answers, gate, untested
 from executor.export.modelfile import modelfile, turns_of
 from executor.export.vllm import command_of
 from executor.files import read_json, write_json
@@ -34,13 +34,19 @@ def judged(after: Answers, form: str = "merged", before: Answers | None = None) 
     return gate(form, before or answers(), after, True, 1, None)
 
 
+CONTRACT = {
+    "prompts", "same_prompt_tokens", "same_outputs", "score_before", "score_after", "difference", "low", "high", "equal"
+}  # fmt: skip
 # The gate, with faults planted.
 
 
 def test_the_same_is_equal() -> None:
     found = judged(answers())
-    assert (found["equal"], found["reasons"], found["share"]) == (True, [], 1.0)
-    assert (found["same_prompts"], found["same_outputs"], found["rows"]) == (ROWS, ROWS, ROWS)
+    assert (found["equal"], found["reasons"]) == (True, [])
+    assert (found["prompts"], found["same_prompt_tokens"], found["same_outputs"]) == (ROWS, ROWS, ROWS)
+    assert (found["score_before"], found["score_after"], found["difference"]) == (1.0, 1.0, 0.0)
+    assert found.keys() >= CONTRACT
+    assert untested("why").keys() >= CONTRACT
 
 
 @pytest.mark.parametrize(
@@ -58,6 +64,13 @@ def test_a_planted_fault_is_named(name: str, after: Answers) -> None:
     assert found["equal"] is False
     assert len(found["reasons"]) == 1
     assert found["reasons"][0].startswith(name)
+
+
+def test_a_quantised_form_may_lose_two_points_or_what_chance_explains() -> None:
+    paired = replace(answers(), scores=[1.0] * 98 + [0.0] * 2)
+    assert judged(paired, "q8_0")["low"] < 0
+    assert judged(paired, "q8_0")["equal"], "the interval covers 0"
+    assert not judged(answers(90), "q8_0")["equal"]
 
 
 def test_near_ties_may_turn_and_quantised_forms_are_judged_by_their_score() -> None:
@@ -90,7 +103,7 @@ def test_a_merged_model_answers_as_the_adapter_does(
     assert answer.json["target"] == "merged"
     assert answer.json["path"] == str(out)
     found = answer.json["equivalence"]
-    assert found["same_prompts"] == found["rows"] == 12
+    assert found["same_prompt_tokens"] == found["prompts"] == 12
     assert found["equal"] is True
     assert read_json(out / "equivalence.json") == found
     assert AutoModelForCausalLM.from_pretrained(out).dtype.is_floating_point

@@ -118,7 +118,7 @@ def test_a_gguf_file_answers_in_llama_cpp_as_the_adapter_does(
     for _ in wait(started.run):
         pass
     found = outcome(started.run)["equivalence"]
-    assert found["same_prompts"] == found["rows"] == 6
+    assert found["same_prompt_tokens"] == found["prompts"] == 6
     assert found["equal"] is True or equal is None, found["reasons"]
     assert (tmp_path / "out" / f"model.{quant}.gguf").is_file()
     assert "<|im_start|>" in (tmp_path / "out" / "Modelfile").read_text()

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 from executor.errors import UsageError, UserError
+from executor.export_spec import ExportSpec, Quant, Target
 from executor.files import read_json
 from executor.run_folder import create_run, find_run
-from executor.spec import STAGES, ExportSpec
+from executor.spec import STAGES
 from tools.base import Args, Tool
 from tools.evaluate import tuned_folder
 from tools.jobs import JobResult, launch
-
-Target = Literal["merged", "gguf", "ollama", "vllm"]
-Quant = Literal["bf16", "f16", "q8_0", "q4_0"]
-
 
 PARTS = ("train", "validation", "test", "documents")
 

@@ -157,15 +157,12 @@ def exported_text(result: dict[str, Any]) -> str:
     found = result["equivalence"]
     word = {True: "Equal.", False: "Not equal.", None: "Written."}[found["equal"]]
     lines = [f"**{word}** {result['target']} in {result['path']}", *found["reasons"]]
-    if found.get("rows"):
-        gap, points = (
-            found["difference"],
-            [f"{100 * found['difference'][k]:+.1f}" for k in ("difference", "low", "high")],
-        )
+    if found.get("prompts"):
+        points = [f"{100 * found[key]:+.1f}" for key in ("difference", "low", "high")]
         lines.append(
-            f"{found['same_prompts']} of {found['rows']} prompts have the same tokens, {found['same_outputs']} answers "
-            f"are identical; the score went from {found['before']['value']:.1%} to {found['after']['value']:.1%} "
-            f"({points[0]} points, {points[1]} to {points[2]}, n = {gap['n']}, measured)."
+            f"{found['same_prompt_tokens']} of {found['prompts']} prompts have the same tokens, "
+            f"{found['same_outputs']} answers are identical; the score went from {found['score_before']:.1%} to "
+            f"{found['score_after']:.1%} ({points[0]} points, {points[1]} to {points[2]}, measured)."
         )
     return "\n\n".join(lines)
 

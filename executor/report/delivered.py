@@ -22,13 +22,15 @@ def delivered(run: RunFiles) -> Section | None:
     rows, reasons = [], []
     for form, line in newest.items():
         found = mapping(line.get("equivalence"))
-        gap, count = mapping(found.get("difference")), say.whole(found.get("rows"))
+        count = found.get("prompts")
+        same = found.get("same_outputs")
+        share = same / count if number(count) and number(same) and count else None
         equal = found.get("equal") if isinstance(found.get("equal"), bool) else None
         rows.append((
             form, WORDS[equal],
-            f"{say.whole(found.get('same_prompts'))} of {count}" if number(found.get("rows")) else say.NONE,
-            say.share(found.get("share")), say.points(gap.get("difference")),
-            say.between(gap.get("low"), gap.get("high"), say.points) or say.NONE,
+            f"{say.whole(found.get('same_prompt_tokens'))} of {say.whole(count)}" if number(count) else say.NONE,
+            say.share(share), say.points(found.get("difference")),
+            say.between(found.get("low"), found.get("high"), say.points) or say.NONE,
         ))  # fmt: skip
         reasons += [f"{form}: {text}" for text in texts(found.get("reasons"))]
     if not rows:

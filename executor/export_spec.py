@@ -1,0 +1,20 @@
+"""How a tuned model is to be delivered: a part of the spec of an export."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from executor.spec_part import Part
+
+Target = Literal["merged", "gguf", "ollama", "vllm"]
+Quant = Literal["bf16", "f16", "q8_0", "q4_0"]
+
+
+class ExportSpec(Part):
+    """A form in which the tuned model is delivered."""
+
+    target: Target
+    out: str
+    """the folder, absolute"""
+    quant: Quant = "bf16"
+    """of a GGUF file"""
