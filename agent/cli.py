@@ -11,7 +11,8 @@ from pydantic import ValidationError
 
 from agent import cli_data, cli_jobs
 from agent.cli_jobs import call
-from agent.output import emit, emit_result, fail, piped
+from agent.output import emit, emit_result, fail
+from agent.piped import piped
 from tools.base import FinetuneError, Interrupted, UsageError, UserError
 
 app = typer.Typer(

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from agent import cli_data
-from agent.output import emit, emit_result
+from agent.output import emit, emit_result, note
 from tools.base import Interrupted, UsageError, UserError
 
 RENAMED = {"map": "mapping", "form": "answer_format", "slice": "slices"}
@@ -84,7 +84,7 @@ def may_send(endpoint: str | None, yes: bool) -> None:
 
 def finish_job(started: Any, as_json: bool, good: str = "") -> None:
     """Follow a launched run to its end and print the result."""
-    from agent.follow import follow, note
+    from agent.follow import follow
     from tools.runs import exit_code, result_text
 
     if not as_json:
@@ -202,7 +202,7 @@ def plan(
 
 def measured_steps(planned: dict[str, Any]) -> bool:
     """Run a probe of this plan; where it fails the plan stays an estimate, and why is said. Whether it was measured."""
-    from agent.follow import follow, note
+    from agent.follow import follow
 
     started = call("probe", **planned)
     note("Measuring a few training steps on this machine (--no-measure leaves it out) ...")

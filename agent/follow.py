@@ -6,7 +6,8 @@ import signal
 import sys
 from typing import Any
 
-from tools.base import Interrupted, printable
+from agent.output import note
+from tools.base import Interrupted
 from tools.runs import ask_to_stop, beside_others, mask_shown, outcome, wait
 
 STAGES = {
@@ -41,11 +42,6 @@ def follow(run: str, name: str) -> dict[str, Any]:
             fix = f"Resume with `finetune train --resume {name}`."
             raise Interrupted("Interrupted; the work so far is kept", name, fix) from None
     return outcome(run)
-
-
-def note(text: str) -> None:
-    sys.stderr.write(printable(text) + "\n")
-    sys.stderr.flush()
 
 
 def show_mask(run: str, status: dict[str, Any]) -> bool:

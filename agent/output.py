@@ -3,35 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
-import select
-import stat
 import sys
 from collections.abc import Callable
 from typing import Any
 
 from tools.base import FinetuneError, Result, printable
 
-PATIENCE = 0.3
-"""seconds for a pipe to bring its first byte; the program before it began together with this one"""
-MOST = 2_000_000
-"""bytes of what is piped that are read; what comes after them is not"""
 
-
-def piped() -> str:
-    """What was piped or redirected into this command; empty at a terminal, or where nothing comes.
-
-    A pipe that somebody only left open is not waited for.
-    """
-    try:
-        kind = os.fstat(sys.stdin.fileno()).st_mode
-    except (OSError, ValueError, AttributeError):
-        return ""
-    if not (stat.S_ISFIFO(kind) or stat.S_ISREG(kind)):
-        return ""
-    if stat.S_ISFIFO(kind) and not select.select([sys.stdin], [], [], PATIENCE)[0]:
-        return ""
-    return sys.stdin.buffer.read(MOST).decode("utf-8", "replace")
+def note(text: str) -> None:
+    """A line of narration."""
+    sys.stderr.write(printable(text) + "\n")
+    sys.stderr.flush()
 
 
 def emit(value: dict[str, Any], as_json: bool, text: Callable[[], str]) -> None:
