@@ -263,9 +263,9 @@ def test_the_tools_draw_and_apply(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="exists already"):
         draw_tool.call(path=path, n=8, out=out)
     review = Review(out)
-    assert [item.line for item in review.items][:2] == [33, 32]
-    review.decide(0, "drop")
-    review.decide(1, "edit", chat("call me", "card"))
+    assert [item.line for item in review.items][:2] == [32, 33], "what gives something away before what is left out"
+    review.decide(0, "edit", chat("call me", "card"))
+    review.decide(1, "drop")
     done = apply_tool.call(path=path, sample=out, out=final)
     assert (done.in_rows, done.out_rows, done.removed, done.changed, done.undecided) == (32, 31, 1, 1, 6)
     kept = [json.loads(line) for line in final.read_text().splitlines()]

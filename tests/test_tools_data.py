@@ -106,6 +106,32 @@ def test_prompts_and_running_text_without_replies_are_valid_with_a_warning(tmp_p
         assert (result.valid, [p.code for p in result.problems]) == (True, ["not_sft"])
 
 
+EMPTY = {
+    "table.csv": "text,label\nhello,greeting\n,greeting\nbye,\n",
+    "alpaca.jsonl": '{"instruction": "hi", "output": "ho"}\n{"instruction": "", "output": "ho"}\n'
+    '{"instruction": "hi", "output": ""}\n',
+    "pairs.jsonl": '{"prompt": "hi", "completion": "ho"}\n{"prompt": "hi", "completion": " "}\n',
+    "image.jsonl": '{"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "ho"}]}\n'
+    '{"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]},'
+    ' {"role": "assistant", "content": "ho"}]}\n',
+    "messages.jsonl": '{"messages": [{"role": "user", "content": ""}, {"role": "assistant", "content": "ho"}]}\n'
+    '{"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": ""}]}\n',
+}
+
+
+@pytest.mark.parametrize("name", EMPTY)
+def test_a_fault_is_as_grave_where_rows_are_converted_as_where_they_are_checked(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_text(EMPTY[name])
+    checked, formatted = call("data_check", path=path), call("data_format", path=path, out=tmp_path / "out.jsonl")
+    assert formatted.rejected
+    assert {(p.line, p.code, p.severity) for p in formatted.rejected} <= {
+        (p.line, p.code, p.severity) for p in checked.problems
+    }
+    assert checked.valid == (name != "messages.jsonl"), "a chat without a reply is the one that is not well formed"
+    assert f"- left out, line {formatted.rejected[0].line}: " in formatted.text()
+
+
 def test_a_target_that_reads_chat_rows_refuses_a_table(planted: Path) -> None:
     result = call("data_check", path=planted, target="openai")
     assert "wrong_shape_for_target" in {p.code for p in result.problems if p.severity == "error"}

@@ -49,6 +49,7 @@ class FormatResult(Result):
     out_rows: int
     rejected_rows: int
     rejected: list[Problem]
+    """why each row was left out: the same fault that a check of the file finds, and as grave"""
     out: str
     sha256: str
     version: str
@@ -56,7 +57,7 @@ class FormatResult(Result):
 
     def text(self) -> str:
         head = f"Wrote {self.out_rows} of {self.in_rows} rows to {self.out}; {self.rejected_rows} were rejected."
-        return "\n\n".join([head, *listed(self.rejected)])
+        return "\n\n".join([head, *listed(self.rejected, "left out")])
 
 
 class CleanArgs(Args):

@@ -17,8 +17,11 @@ def counted(totals: dict[str, int]) -> str:
     return ", ".join(f"{n} {severity}{'' if n == 1 else 's'}" for severity, n in totals.items())
 
 
-def listed(problems: Sequence[Problem]) -> list[str]:
-    """The first problems of each kind as a Markdown list, and how many more there are."""
+def listed(problems: Sequence[Problem], became: str = "") -> list[str]:
+    """The first problems of each kind as a Markdown list, and how many more there are.
+
+    `became` is what became of each row, told in place of how grave its fault is.
+    """
     if not problems:
         return []
     shown: list[Problem] = []
@@ -28,8 +31,8 @@ def listed(problems: Sequence[Problem]) -> list[str]:
         if seen[problem.code] <= _OF_ONE_KIND and len(shown) < _SHOWN:
             shown.append(problem)
     lines = [
-        f"- {problem.severity}{f', line {problem.line}' if problem.line else ''}: {problem.message}. {problem.fix}"
-        for problem in shown
+        f"- {became or each.severity}{f', line {each.line}' if each.line else ''}: {each.message}. {each.fix}"
+        for each in shown
     ]
     left = seen - Counter(problem.code for problem in shown)
     if left:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from executor.data.problem import Problem, error
+from executor.data.problem import Problem, error, warning
 from executor.data.shape import TURN_KEYS, turns_of
 from executor.data.structure import part_type, plain_text
 
@@ -33,7 +33,7 @@ SHAREGPT_ROLES = {
 _CONSUMED = frozenset({*TURN_KEYS, "system"})
 
 
-def from_messages(raw: Row, line: int, system: str | None) -> tuple[Row, list[Problem]]:
+def from_messages(raw: Row, line: int, system: str | None) -> tuple[Row | None, list[Problem]]:
     """A messages row; malformed turns pass through for the structure check to name."""
     turns = turns_of(raw)
     if not isinstance(turns, list):
@@ -48,7 +48,7 @@ def from_messages(raw: Row, line: int, system: str | None) -> tuple[Row, list[Pr
             return from_sharegpt(raw, line, system)
         problems.extend(_other_parts(turn, number, line))
         converted.append(_message(turn))
-    return with_extras(raw, _led(system, converted), TURN_KEYS), problems
+    return None if problems else with_extras(raw, _led(system, converted), TURN_KEYS), problems
 
 
 def _message(turn: Row) -> Row:
@@ -66,10 +66,11 @@ def _other_parts(turn: Row, number: int, line: int) -> list[Problem]:
     if not kinds:
         return []
     message = f"message {number} holds parts that are not text: {', '.join(sorted(kinds))}"
-    return [error("unsupported_content", message, "Write text, and calls as tool_calls.", line, "content")]
+    fix = "Write text, and calls as tool_calls, or the row is left out."
+    return [warning("unsupported_content", message, fix, line, "content")]
 
 
-def from_sharegpt(raw: Row, line: int, system: str | None) -> tuple[Row, list[Problem]]:
+def from_sharegpt(raw: Row, line: int, system: str | None) -> tuple[Row | None, list[Problem]]:
     """A ShareGPT row: `from` and `value` under any of the usual role names."""
     turns = turns_of(raw)
     if not isinstance(turns, list):
@@ -90,7 +91,7 @@ def from_sharegpt(raw: Row, line: int, system: str | None) -> tuple[Row, list[Pr
         converted.append(_sharegpt_message(role, turn))
     own = raw.get("system")
     lead = own if isinstance(own, str) and own.strip() else system
-    return with_extras(raw, _led(lead, converted), _CONSUMED), problems
+    return None if problems else with_extras(raw, _led(lead, converted), _CONSUMED), problems
 
 
 def _sharegpt_message(role: str, turn: Row) -> Row:

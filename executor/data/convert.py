@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from executor.data.chat import from_messages, from_sharegpt, with_extras
-from executor.data.problem import Problem, error, has_error
+from executor.data.problem import Problem, error, has_error, warning
 from executor.data.read import RawTable
 from executor.data.shape import CONTEXT_NAMES, REPLY_NAMES, TURN_KEYS, Shape
 from executor.data.source import Record
@@ -73,7 +73,11 @@ def converted(table: RawTable, build: Builder) -> Converted:
     return out
 
 
-Builder = Callable[[Row, int], tuple[Row, list[Problem]]]
+Builder = Callable[[Row, int], tuple[Row | None, list[Problem]]]
+"""a row of the file and its line to the chat row and what is wrong with it; None: none can be made, the first says why
+
+A fault that only keeps a row from being trained on, such as an empty cell, is a warning: the file is well formed.
+"""
 
 
 class Built(NamedTuple):
@@ -93,7 +97,7 @@ def built_row(record: Record, build: Builder) -> Built:
     if problem is not None:
         return Built(line, raw, None, [problem])
     row, problems = build(raw, line)
-    problems = problems or row_problems(row, line)
+    problems = problems or row_problems(row or {}, line)
     return Built(line, raw, None if has_error(problems) else row, sorted(problems, key=lambda p: p.severity))
 
 
@@ -129,20 +133,20 @@ def row_builder(
 
 def _from_pair(
     raw: Row, line: int, mapping: dict[str, str], system: str | None, flat: Builder
-) -> tuple[Row, list[Problem]]:
+) -> tuple[Row | None, list[Problem]]:
     """A pair of texts, or of lists of messages (TRL's conversational prompt and completion)."""
     sides = [raw.get(mapping[part]) for part in ("user", "assistant")]
     consumed = frozenset({*mapping.values(), *TURN_KEYS})
     if not any(isinstance(side, list) for side in sides):
         row, problems = flat(raw, line)
-        return with_extras(raw, row["messages"], consumed), problems
+        return None if row is None else with_extras(raw, row["messages"], consumed), problems
     turns = [
         turn
         for side, role in zip(sides, ("user", "assistant"), strict=True)
         for turn in (side if isinstance(side, list) else [{"role": role, "content": as_text(side)}])
     ]
     row, problems = from_messages({"messages": turns}, line, system)
-    return with_extras(raw, row["messages"], consumed), problems
+    return None if row is None else with_extras(raw, row["messages"], consumed), problems
 
 
 def _flat_builder(
@@ -178,7 +182,7 @@ def _check_template(path: Path, columns: Sequence[str], part: str, template: str
             raise UserError(f'There is no column "{name}" for {part}', str(path), hint)
 
 
-def _from_flat(raw: Row, line: int, templates: dict[str, str], system: str | None) -> tuple[Row, list[Problem]]:
+def _from_flat(raw: Row, line: int, templates: dict[str, str], system: str | None) -> tuple[Row | None, list[Problem]]:
     texts: dict[str, str] = {}
     problems: list[Problem] = []
     for part in ("user", "assistant"):
@@ -187,10 +191,12 @@ def _from_flat(raw: Row, line: int, templates: dict[str, str], system: str | Non
         if missing or not text.strip():
             column = missing or ", ".join(_SLOT.findall(templates[part])) or part
             message = f'the {part} text is empty: column "{column}" has no value'
-            problems.append(error("empty_content", message, "Fill the cell or remove the row.", line, column))
+            problems.append(warning("empty_content", message, "Fill the cell, or the row is left out.", line, column))
+    if problems:
+        return None, problems
     own_system = _filled(templates["system"], raw)[0] if "system" in templates else ""
     lead = own_system if own_system.strip() else system or ""
-    return _chat(lead, texts["user"], texts["assistant"]), problems
+    return _chat(lead, texts["user"], texts["assistant"]), []
 
 
 def _filled(template: str, raw: Row) -> tuple[str, str | None]:
@@ -217,31 +223,32 @@ def as_text(value: Any) -> str:
     return value.strip() if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _from_alpaca(raw: Row, line: int, system: str | None) -> tuple[Row, list[Problem]]:
+def _from_alpaca(raw: Row, line: int, system: str | None) -> tuple[Row | None, list[Problem]]:
     row = {str(key).casefold(): value for key, value in raw.items()}
     if isinstance(row.get("instances"), list):
         # self-instruct's seed tasks: the examples of one instruction in one row
         if len(row["instances"]) != 1 or not isinstance(row["instances"][0], dict):
             message = f'the row holds {len(row["instances"])} "instances", not one'
             fix = "Write a row for each instance, with the instruction repeated."
-            return {}, [error("several_instances", message, fix, line, "instances")]
+            return None, [error("several_instances", message, fix, line, "instances")]
         row = {**{key: value for key, value in row.items() if key != "instances"}, **row["instances"][0]}
     reply_key = next((name for name in REPLY_NAMES if name in row), None)
     present = {"instruction": "instruction" in row, "output": bool(reply_key)}
     missing = [name for name, there in present.items() if not there]
     if missing:
         fix = 'Give each row an "instruction" and an "output".'
-        return {}, [error("missing_field", f'the row has no "{name}"', fix, line, name) for name in missing]
+        return None, [error("missing_field", f'the row has no "{name}"', fix, line, name) for name in missing]
     context = next((_whole_text(row[name]) for name in CONTEXT_NAMES if name in row), "")
     user = "\n".join(part for part in (_whole_text(row["instruction"]), context) if part)
     reply = _whole_text(row[reply_key or ""])
     empty = [name for name, text in (("instruction", user), (reply_key or "output", reply)) if not text.strip()]
-    fix = "Fill the text or remove the row."
-    problems = [error("empty_content", f'"{name}" is empty', fix, line, name) for name in empty]
+    if empty:
+        fix = "Fill the text, or the row is left out."
+        return None, [warning("empty_content", f'"{name}" is empty', fix, line, name) for name in empty]
     lead = _whole_text(row.get("system"))
     chat = _chat(lead if lead.strip() else system or "", user, reply)["messages"]
     turns = [*chat[:-2], *_history(row.get("history")), *chat[-2:]]
-    return with_extras(row, turns, _ALPACA), problems
+    return with_extras(row, turns, _ALPACA), []
 
 
 _ALPACA = frozenset({"instruction", "system", "history", "instances", *CONTEXT_NAMES, *REPLY_NAMES, *TURN_KEYS})

@@ -46,23 +46,23 @@ def preference_problem(raw: Row, line: int) -> Problem | None:
     return None
 
 
-def pair_of(raw: Row, line: int) -> tuple[Row, list[Problem]]:
+def pair_of(raw: Row, line: int) -> tuple[Row | None, list[Problem]]:
     """A preference row as training reads it: `{"messages": prompt and chosen reply, "rejected": the other reply}`.
 
     Each side is one reply of the assistant; two conversations that part earlier cannot be compared.
     """
     problem = preference_problem(raw, line)
     if problem:
-        return {}, [problem]
+        return None, [problem]
     row = _preference(raw)
     chosen, rejected = row.pop("chosen"), row.pop("rejected")
     if not row["prompt"] or len(chosen) != 1 or len(rejected) != 1:
         message = f"the replies part over {len(chosen)} and {len(rejected)} turns"
         message = message if row["prompt"] else "there is no prompt before the two replies"
-        return {}, [error("no_pair", message, _FIX, line, _names(raw)[0])]
+        return None, [error("no_pair", message, _FIX, line, _names(raw)[0])]
     texts = {plain_text(side[0]["content"]).strip() for side in (chosen, rejected)}
     if len(texts) == 1 and not any(has_call(side[0]) for side in (chosen, rejected)):
-        return {}, [error("same_reply", "both replies are the same", "Remove the row.", line, _names(raw)[1])]
+        return None, [error("same_reply", "both replies are the same", "Remove the row.", line, _names(raw)[1])]
     # only the two replies are compared: an earlier reply is no part of their probability
     prompt = [{**turn, "weight": 0} if turn["role"] == "assistant" else turn for turn in row.pop("prompt")]
     built, problems = from_messages({**row, "messages": [*prompt, *chosen]}, line, None)
@@ -70,6 +70,8 @@ def pair_of(raw: Row, line: int) -> tuple[Row, list[Problem]]:
     roles = {side[0]["role"] for side in (chosen, rejected)}
     if roles != {"assistant"}:
         more = [*more, error("no_pair", "a side is not the assistant's reply", _FIX, line, _names(raw)[0])]
+    if built is None or other is None:
+        return None, [*problems, *more]
     return {**built, "rejected": other["messages"][-1]}, [*problems, *more, *row_problems(other, line)]
 
 

@@ -49,7 +49,6 @@ class Survey:
 def survey(
     source: Source,
     build: Builder | None,
-    soft: frozenset[str] = frozenset(),
     rule: RowRule | None = None,
     judges: Sequence[Judge] = (),
     plain: bool = False,
@@ -57,13 +56,13 @@ def survey(
 ) -> Survey:
     """Read the whole file once.
 
-    `build` makes chat rows; faults whose code is in `soft` are warnings; `rule` adds the target's faults of a chat row
+    `build` makes chat rows; `rule` adds the target's faults of a chat row
     (without `build`: of the row as it stands); `judges` see the sound rows. `plain`: the rows are chat messages as they
     stand, so that the fast structure pass may be used. `sink` gets the
     problems in place of the survey's findings. Raises UserError where the file changes meanwhile.
     """
     found = Survey(columns=dict.fromkeys(source.columns))
-    work = _Pass(found, build, soft, rule, judges, sink or found.findings)
+    work = _Pass(found, build, rule, judges, sink or found.findings)
     work.sink.add(source.problems)
     with structure_pass.without_collector():
         if plain and source.format == "jsonl" and source.encoding in ("utf-8", "utf-8-sig", "ascii"):
@@ -83,13 +82,12 @@ class _Pass:
         self,
         found: Survey,
         build: Builder | None,
-        soft: frozenset[str],
         rule: RowRule | None,
         judges: Sequence[Judge],
         sink: Sink,
     ) -> None:
         self.sink = sink
-        self.found, self.build, self.soft, self.rule, self.judges = found, build, soft, rule, judges
+        self.found, self.build, self.rule, self.judges = found, build, rule, judges
         self.batch = Batch()
 
     def accepts(self, roles: tuple[str, ...]) -> bool:
@@ -125,9 +123,8 @@ class _Pass:
             self.sink.add([record.problem] if record.problem else own)
             return
         built = built_row(record, self.build)
-        problems = [p.as_warning() if p.code in self.soft else p for p in built.problems]
-        if built.row is not None and self.rule:
-            problems += self.rule(built.row, built.line)
+        rules = self.rule(built.row, built.line) if built.row is not None and self.rule else []
+        problems = [*built.problems, *rules]
         self.sink.add(problems)
         if built.row is None or has_error(problems):
             return

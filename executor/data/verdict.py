@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from executor.data.length import Length
 
 Row = dict[str, Any]
-_SOFT = frozenset({"empty_content", "unsupported_content"})
-"""faults that keep a row from being trained on although it is well formed"""
 _READ_BY: dict[Target, tuple[ShapeName, ...]] = {
     "local": get_args(ShapeName),
     "openai": ("messages",),
@@ -106,7 +104,7 @@ def _read(source: Source, shape: Shape, target: Target | None, judges: Sequence[
         return survey(source, None, rule=_RATED.get(shape.name))
     build = row_builder(source.path, source.columns, shape)
     rule = (lambda row, line: target_problems(row, line, target)) if target in ("openai", "together") else None
-    return survey(source, build, _SOFT, rule, judges, plain=shape.name == "messages")
+    return survey(source, build, rule, judges, plain=shape.name == "messages")
 
 
 def _unmapped(shape: Shape) -> bool:
