@@ -7,7 +7,9 @@ import math
 from pathlib import Path
 
 import pytest
+from markdown_it import MarkdownIt
 
+from agent.output import terminal
 from knowledge.load import causes
 from tools.base import UserError
 from tools.diagnose import DIAGNOSE
@@ -130,6 +132,14 @@ def test_a_weak_case_says_what_would_tell() -> None:
     result = DIAGNOSE.call(symptom="after the tune the answers are somehow strange")
     assert result.ask is not None
     assert result.ask in result.text()
+
+
+def test_the_other_causes_are_a_list_when_drawn() -> None:
+    result = DIAGNOSE.call(symptom="loss is nan after step 20 with fp16")
+    kinds = [token.type for token in MarkdownIt().parse(result.text())]
+    assert (kinds.count("bullet_list_open"), kinds.count("ordered_list_open")) == (1, 1)
+    drawn = terminal(result.text()).splitlines()
+    assert "If the check says no:" in [line.strip() for line in drawn], "on a line of its own"
 
 
 def test_a_healthy_run_gets_no_diagnosis(tmp_path: Path) -> None:

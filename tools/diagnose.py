@@ -84,7 +84,7 @@ class DiagnoseResult(Result):
             f"- Fix: {first.fix}",
         ]
         if others:
-            lines += ["", "If the check says no:"]
+            lines += ["", "If the check says no:", ""]  # a list that does not begin at 1 ends no paragraph
             lines += [f"{n}. {each.cause} Check: {each.check} {_cite(each)}" for n, each in enumerate(others[:2], 2)]
         if self.ask:
             lines += ["", f"This is not enough to be sure. {self.ask}"]
