@@ -48,7 +48,13 @@ DEEP = 3
 PASTED = 2_000
 """characters; of a longer message only its beginning is the user's own words, the rest a pasted log"""
 BEGINNING = 500
-_QUOTED_BLOCK = re.compile(r"```.*?(?:```|\Z)|^\s*File \".*$|^\s*(?:>|at ).*$", re.DOTALL | re.MULTILINE)
+_QUOTED_BLOCK = re.compile(
+    r"```(?s:.*?)(?:```|\Z)"
+    r"|^[ \t]*File \".*(?:\n[ \t]+\S.*)*(?:\n[\w.]*(?:Error|Exception|Exit|Interrupt|Iteration|Warning)\b.*)?"
+    r"|^[ \t]*(?:>|at |Caused by: ).*",
+    re.MULTILINE,
+)
+"""a fenced block, a traceback from its first file to its error, a quoted line, a line of another language's stack"""
 
 
 def refuse_out_of_reach(args: Mapping[str, Any], said: Iterable[str], opened: Iterable[Path] = ()) -> None:

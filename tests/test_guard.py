@@ -16,7 +16,7 @@ from test_session import calling, gather, scripted
 
 from agent.ask import ask_once
 from agent.events import ApprovalNeeded, ToolFinished
-from agent.reach import PERHAPS, READ, RUNS, WRITTEN, refuse_out_of_reach
+from agent.reach import PERHAPS, READ, RUNS, WRITTEN, named_in, refuse_out_of_reach
 from agent.session import Session
 from tools import TOOLS
 from tools.base import UserError
@@ -210,6 +210,16 @@ async def test_a_model_that_obeys_a_row_starts_nothing(folder: Path, tool: str) 
         ("Error: cannot read config in /etc, check rows.csv", "/etc/passwd"),
         ("look at my home ~ please", "~/notes.txt"),
         ('Traceback (most recent call last):\n  File "/home/bob/x.py", line 1\ncheck rows.csv', "/home/bob/x.csv"),
+        (
+            'Traceback (most recent call last):\n  File "/home/bob/x.py", line 1\n    open(path)\n    ^^^^\n'
+            "FileNotFoundError: [Errno 2] No such file: '/srv/app/data/deep/x.csv'\nwhat is it?",
+            "/srv/app/data/deep/x.csv",
+        ),
+        (
+            "Caused by: java.io.IOException: /srv/app/data/deep/x.csv\n  at Reader.open(/srv/app/y.csv:3)",
+            "/srv/app/y.csv",
+        ),
+        ("> look at /srv/app/data/deep/x.csv\nwhat does he mean?", "/srv/app/data/deep/x.csv"),
         ("check hf:me/data-private", "hf:me/data"),
         ("check rows.csv\n```\n/srv/app/data/deep/secret.csv\n```", "/srv/app/data/deep/secret.csv"),
     ],
@@ -217,6 +227,20 @@ async def test_a_model_that_obeys_a_row_starts_nothing(folder: Path, tool: str) 
 def test_a_mention_opens_no_more_than_it_names(folder: Path, words: str, path: str) -> None:
     with pytest.raises(UserError):
         refuse_out_of_reach({"path": path}, [words])
+
+
+@pytest.mark.parametrize(
+    "quoted",
+    [
+        "> he wrote: check /srv/other.csv",
+        '  File "/home/bob/x.py", line 1, in <module>\n    main()\nValueError: bad /srv/other.csv',
+        "  at Reader.open (/srv/other.js:3:1)\n  at main (/srv/other.js:9:1)",
+        "```\n/srv/other.csv\n```",
+    ],
+)
+def test_the_users_own_words_after_a_quoted_line_count(folder: Path, quoted: str) -> None:
+    words = f"What is this?\n{quoted}\nMy rows are in /srv/app/data/mine.csv"
+    assert named_in(words) == ["/srv/app/data/mine.csv"]
 
 
 def test_a_working_folder_that_is_the_whole_disk_is_no_reach(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

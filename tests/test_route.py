@@ -83,6 +83,14 @@ def test_a_traceback_is_a_case_for_debugging() -> None:
         ("why did ./runs/red-fox fail?", "./runs/red-fox"),
         ("RAG and/or fine-tuning?", None),
         ("no file here", None),
+        ("my model answers [/link] at the end", None),
+        ("it writes [bold red]x[/bold red] where it should write x", None),
+        ("why is </a> in the answers?", None),
+        ("the template is <s>[INST] {x} [/INST] <<SYS>>y<</SYS>> </s>", None),
+        ("it never ends with </think> or {{/each}}", None),
+        ("</think> is missing, look at ./runs/red-fox", "./runs/red-fox"),
+        ("the rows are in [/data/rows]", "/data/rows"),
+        ("the rows are in </data/rows.csv>", "/data/rows.csv"),
     ],
 )
 def test_the_first_path_is_found(text: str, path: str | None) -> None:
