@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -21,6 +21,8 @@ ENDING = ".jsonl"
 UNANSWERED = "*No answer: the turn ended before it.*"
 TITLE = 70
 """characters of the first question that name a chat"""
+LONGEST = 200
+"""characters of a file's name; a longer one is cut and told from others by a hash of the whole"""
 
 
 @dataclass(frozen=True)
@@ -33,9 +35,31 @@ class Chat:
     turns: int
 
 
+@dataclass(frozen=True)
+class _Looked:
+    """What the search needs of a file, as long as the file stays as it was."""
+
+    changed: tuple[int, int]
+    """when, in nanoseconds, and bytes"""
+    chat: Chat | None
+    """None: no turn of it can be read"""
+    words: str
+    """all that was said, and the name, in lower case"""
+
+
+_looked: dict[Path, _Looked] = {}
+
+
 def file_of(name: str) -> Path:
-    """Any name is a file's: what no file name may hold is written as %XX."""
-    return chats_folder() / f"{quote(name, safe=' ')[:200]}{ENDING}"
+    """Any name is a file's: what no file name may hold is written as %XX. No two names share one."""
+    written = quote(name, safe=" ")
+    if len(written) > LONGEST:
+        # once they were only cut, some within a %XX: such a file is listed under its own name
+        cut_once = (
+            len(name) == LONGEST and quote(name, safe=" %") == name and (chats_folder() / (name + ENDING)).exists()
+        )
+        written = name if cut_once else f"{written[:LONGEST]}-{sha256(name.encode()).hexdigest()[:12]}"
+    return chats_folder() / f"{written}{ENDING}"
 
 
 def keep(name: str, question: str, answer: str | None) -> None:
@@ -43,7 +67,8 @@ def keep(name: str, question: str, answer: str | None) -> None:
 
     A question is kept when it is asked, without an answer, and again with it: whatever ends the turn, it is not lost.
     """
-    line = {"at": datetime.now().astimezone().isoformat(timespec="seconds"), "question": question, "answer": answer}
+    at = datetime.now().astimezone().isoformat(timespec="seconds")
+    line = {"at": at, "chat": name, "question": question, "answer": answer}
     file = file_of(name)
     file.parent.mkdir(parents=True, exist_ok=True)
     with open(file, "ab") as out:
@@ -67,19 +92,37 @@ def read(name: str) -> list[tuple[str, str]]:
 
 def saved(words: str = "") -> list[Chat]:
     """The chats that hold all of these words, in any case; the newest first."""
-    found = []
     wanted = words.casefold().split()
-    for file in chats_folder().glob(f"*{ENDING}"):
-        turns = _turns(file)
-        if turns and _holds(turns, wanted, file.stem):
-            title = " ".join(turns[0]["question"].split())[:TITLE]
-            found.append(Chat(unquote(file.stem), title, file.stat().st_mtime, len(turns)))
-    return sorted(found, key=lambda chat: -chat.changed)
+    files = set(chats_folder().glob(f"*{ENDING}"))
+    for known in list(_looked):
+        if known not in files:
+            _looked.pop(known, None)
+    found = [each.chat for each in map(_look, files) if each.chat and all(word in each.words for word in wanted)]
+    return sorted(found, key=lambda chat: (chat.changed, chat.name), reverse=True)
 
 
-def _holds(turns: Iterable[dict[str, Any]], wanted: list[str], name: str) -> bool:
-    text = " ".join([name, *(f"{turn['question']} {turn['answer']}" for turn in turns)]).casefold()
-    return all(word in text for word in wanted)
+def _look(file: Path) -> _Looked:
+    """Each key stroke of a search looks at every chat: a file is read again only where it was changed."""
+    try:
+        now = file.stat()
+    except OSError:
+        return _Looked((0, 0), None, "")
+    changed = (now.st_mtime_ns, now.st_size)
+    known = _looked.get(file)
+    if known is None or known.changed != changed:
+        known = _looked[file] = _Looked(changed, *_read(file, now.st_mtime))
+    return known
+
+
+def _read(file: Path, changed: float) -> tuple[Chat | None, str]:
+    turns = _turns(file)
+    if not turns:
+        return None, ""
+    names = [turns[0].get("chat"), unquote(file.stem)]
+    name = next((each for each in names if isinstance(each, str) and file_of(each) == file), file.stem)
+    title = " ".join(turns[0]["question"].split())[:TITLE]
+    said = " ".join([name, *(f"{turn['question']} {turn['answer']}" for turn in turns)])
+    return Chat(name, title, changed, len(turns)), said.casefold()
 
 
 def _turns(file: Path) -> list[dict[str, Any]]:
@@ -94,18 +137,16 @@ def _turns(file: Path) -> list[dict[str, Any]]:
         except (ValueError, RecursionError):
             continue
         if isinstance(turn, dict) and isinstance(turn.get("question"), str):
-            _add(found, turn["question"], turn.get("answer"))
+            _add(found, {"chat": turn.get("chat"), "question": turn["question"], "answer": turn.get("answer")})
     return [{**turn, "answer": turn["answer"] or UNANSWERED} for turn in found]
 
 
-def _add(turns: list[dict[str, Any]], question: str, answer: Any) -> None:
+def _add(turns: list[dict[str, Any]], turn: dict[str, Any]) -> None:
     """A question that waits, or an answer: to the question of the same words that waits for one."""
-    if not isinstance(answer, str):
-        turns.append({"question": question, "answer": None})
-        return
-    waits = (turn for turn in reversed(turns) if turn["answer"] is None and turn["question"] == question)
-    asked = next(waits, None)
+    answer = turn["answer"] if isinstance(turn["answer"], str) else None
+    waits = (each for each in reversed(turns) if each["answer"] is None and each["question"] == turn["question"])
+    asked = next(waits, None) if answer is not None else None
     if asked is None:
-        turns.append({"question": question, "answer": answer})
+        turns.append({**turn, "answer": answer})
     else:
         asked["answer"] = answer

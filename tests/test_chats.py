@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
@@ -59,6 +60,52 @@ def test_any_name_is_a_chat_inside_the_folder(name: str) -> None:
     except UnicodeEncodeError:
         return
     assert chats.file_of(name).parent == chats_folder()
+
+
+@given(st.text(max_size=30), st.text(max_size=30))
+def test_long_names_that_begin_alike_are_two_chats(one: str, two: str) -> None:
+    try:
+        files = {chats.file_of("long " * 50 + name) for name in (one, two)}
+    except UnicodeEncodeError:
+        return
+    assert len(files) == len({one, two})
+    assert all(len(file.name) < 255 for file in files)
+
+
+@pytest.mark.parametrize("name", ["long " * 50, "长期" * 30])
+def test_a_long_name_is_listed_whole_and_resumed(name: str) -> None:
+    chats.keep(f"{name}one", "a", "b")
+    chats.keep(f"{name}two", "c", "d")
+    assert {chat.name for chat in chats.saved()} == {f"{name}one", f"{name}two"}
+    assert chats.read(f"{name}two") == [("user", "c"), ("advisor", "d")]
+
+
+@pytest.mark.parametrize("name", ["short", "a b/ü", "long " * 50, "长期" * 30])
+def test_files_of_an_earlier_version_are_still_read(name: str) -> None:
+    """They had no name in their lines, and a long name was only cut."""
+    chats_folder().mkdir(parents=True)
+    old = chats_folder() / f"{quote(name, safe=' ')[:200]}.jsonl"
+    old.write_text('{"at": "2026-11-20T10:00:00+01:00", "question": "a", "answer": "b"}\n')
+    (chat,) = chats.saved()
+    assert chats.file_of(chat.name) == old
+    assert chats.read(chat.name) == [("user", "a"), ("advisor", "b")]
+
+
+def test_only_chats_that_were_changed_are_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Path] = []
+    turns = chats._turns
+    monkeypatch.setattr(chats, "_turns", lambda file: (seen.append(file), turns(file))[1])
+    for name in ("one", "two", "three"):
+        chats.keep(name, f"What is {name}?", "A number.")
+    for words in ("", "w", "wh", "what"):
+        assert len(chats.saved(words)) == 3
+    assert sorted(seen) == sorted(chats.file_of(name) for name in ("one", "two", "three"))
+    seen.clear()
+    chats.keep("two", "And four?", "A number, too.")
+    chats.file_of("three").unlink()
+    assert [(chat.name, chat.turns) for chat in chats.saved("four")] == [("two", 2)]
+    assert {chat.name for chat in chats.saved()} == {"one", "two"}
+    assert seen == [chats.file_of("two")]
 
 
 def test_keys_are_not_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
