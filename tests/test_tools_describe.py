@@ -14,7 +14,7 @@ from executor.data import store
 from executor.errors import UserError
 from tools.data_write import WRITE_TOOLS
 from tools.describe import DESCRIBE_TOOLS
-from tools.planned import sealed_as_test
+from tools.planned import duration, sealed_as_test
 
 TOOLS = {tool.name: tool for tool in (*WRITE_TOOLS, *DESCRIBE_TOOLS)}
 
@@ -81,3 +81,19 @@ def test_both_commands_answer_in_json(rows: Path) -> None:
         answer = CliRunner().invoke(app, ["data", command, str(rows), "--json"])
         assert answer.exit_code == 0, answer.output
         assert json.loads(answer.stdout)[key]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [
+        (0.4, "0 s"),
+        (75, "75 s"),
+        (119, "119 s"),
+        (120, "2 min"),
+        (7_199, "120 min"),
+        (7_200, "2.0 h"),
+        (36_900, "10.2 h"),
+    ],
+)
+def test_how_long_something_takes_is_told_in_one_way(seconds: float, told: str) -> None:
+    assert duration(seconds) == told
