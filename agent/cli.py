@@ -158,6 +158,8 @@ def main() -> None:
     as_json = "--json" in sys.argv[1:]
     try:
         code = app(standalone_mode=False, prog_name="finetune")
+        if code == Interrupted.exit_code:  # what typer makes of Ctrl-C, without a word
+            raise KeyboardInterrupt
     except FinetuneError as error:
         code = fail(error, as_json)
     except ValidationError as error:

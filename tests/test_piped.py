@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import signal
 import socket
 import subprocess
 import sys
@@ -72,6 +73,23 @@ def test_what_is_piped_in_late_is_read(tmp_path: Path, command: str) -> None:
     done = asked(command.replace("LOG", shlex.quote(str(tmp_path / "train.log"))), tmp_path)
     assert json.loads(done.stdout)["diagnoses"][0]["cause_class"] == "memory"
     assert done.stderr.strip() == WAITING
+
+
+@linux
+def test_ctrl_c_ends_the_waiting_with_its_own_code_and_words(tmp_path: Path) -> None:
+    with subprocess.Popen(["sleep", "60"], stdout=subprocess.PIPE) as sleeps:
+        ask = subprocess.Popen(
+            [sys.executable, "-m", "agent", "ask", "why?", "--json"], stdin=sleeps.stdout, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, text=True, cwd=ROOT, env={**os.environ, "FINETUNE_HOME": str(tmp_path)},
+        )  # fmt: skip
+        assert sleeps.stdout is not None
+        sleeps.stdout.close()  # else this process holds the pipe, too
+        assert ask.stderr is not None
+        assert ask.stderr.readline().strip() == WAITING
+        ask.send_signal(signal.SIGINT)
+        out, _ = ask.communicate(timeout=30)
+        sleeps.kill()
+    assert (ask.returncode, json.loads(out)["error"]["what"]) == (130, "Interrupted")
 
 
 @linux
