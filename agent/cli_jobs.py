@@ -247,7 +247,9 @@ def export(
     run: Annotated[str, typer.Argument(help="The tuned run.")],
     to: Annotated[str, typer.Option("--to", help="merged, gguf, ollama or vllm")],
     out: Annotated[str, typer.Option("-o", "--out", help="The folder to write.")],
-    quant: Annotated[str, typer.Option(help="Of a GGUF file: bf16, f16, q8_0 or q4_0.")] = "bf16",
+    quant: Annotated[
+        str, typer.Option(help="Of a GGUF file: bf16, f16, q8_0, q4_0; q4_k_m and its like with llama-quantize.")
+    ] = "bf16",
     yes: Annotated[bool, typer.Option("--yes", help="Replace an existing folder.")] = False,
     json: Json = False,
 ) -> None:

@@ -7,7 +7,10 @@ from typing import Literal
 from executor.spec_part import Part
 
 Target = Literal["merged", "gguf", "ollama", "vllm"]
-Quant = Literal["bf16", "f16", "q8_0", "q4_0"]
+Quant = Literal["bf16", "f16", "q8_0", "q4_0", "q3_k_m", "q4_k_m", "q5_k_m", "q6_k"]
+K_QUANTS = ("q3_k_m", "q4_k_m", "q5_k_m", "q6_k")
+"""of llama.cpp's own quantiser alone"""
+QUANTISER = "llama-quantize"
 
 
 class ExportSpec(Part):

@@ -13,19 +13,20 @@ from executor.data.rows import answer, sources_of
 from executor.errors import UserError
 from executor.evaluate.ask import ask
 from executor.evaluate.systems import prompt_of
-from executor.export.gate import Answers, gate, untested
-from executor.export.gguf_file import to_gguf
+from executor.export.gate import Answers, gate, retest, untested
+from executor.export.gguf_file import adds_start, to_gguf
 from executor.export.llama import Llama, served
 from executor.export.merge import merge
 from executor.export.modelfile import modelfile
 from executor.export.vllm import command_of
+from executor.export.weights import merge_fault
 from executor.export_spec import ExportSpec
 from executor.files import append_jsonl, write_json, write_text
 from executor.job import Job
 from executor.report import write_report
 from executor.run_folder import RunFolder
 from executor.stage_answers import load_tuned, score_of
-from executor.train.model import load_base
+from executor.train.model import load_adapter, load_base
 
 CONTEXT = 512
 """tokens of a llama.cpp context beyond the longest prompt and its answer"""
@@ -61,24 +62,26 @@ def tell_the_run(job: Job, found: dict[str, Any]) -> None:
 
 def to_merged(job: Job, wish: ExportSpec, work: Path) -> dict[str, Any]:
     before = tuned_answers(job)
-    merged(job, work)
+    fault = merged(job, work)
     job.say("asking the merged model the test rows")
     other = replace(job, base_folder=work)
     after = answers_here(other, load_base(work, job.spec.train.dtype))
-    return gate("merged", before, after, *how(job))
+    return tested_again(job, gate("merged", before, after, *how(job), fault), after)
 
 
 def to_gguf_file(job: Job, wish: ExportSpec, work: Path) -> dict[str, Any]:
     before = tuned_answers(job)
-    file = gguf(job, wish, work)
-    return gate(wish.quant, before, answers_of_llama(job, file), *how(job))
+    file, fault = gguf(job, wish, work)
+    after = answers_of_llama(job, file)
+    return tested_again(job, gate(wish.quant, before, after, *how(job), fault), after)
 
 
 def to_ollama(job: Job, wish: ExportSpec, work: Path) -> dict[str, Any]:
     """The GGUF file with a Modelfile; llama.cpp, which Ollama runs, stands in for it in the proof."""
     found = to_gguf_file(job, wish, work)
     rows = [prompt_of(row) for row in job.run.rows("test")]
-    text, why = modelfile(job.template, f"model.{wish.quant}.gguf", rows)
+    file = f"model.{wish.quant}.gguf"
+    text, why = modelfile(job.template, file, rows, adds_start(work / file))
     if why:
         return found | {"equal": False, "reasons": [*found["reasons"], why]}
     write_text(work / "Modelfile", text)
@@ -100,26 +103,41 @@ def tuned_folder(job: Job) -> Path:
     return Path(job.spec.evaluate.adapter or job.run.adapter)
 
 
-def merged(job: Job, folder: Path) -> None:
+def merged(job: Job, folder: Path) -> str:
+    """What is wrong with the merged weights; empty where they are base plus adapter."""
     job.say("merging the adapter into its 16-bit base")
     merge(job.base_folder, tuned_folder(job), folder)
     gc.collect()
+    return merge_fault(job.base_folder, tuned_folder(job), folder)
 
 
-def gguf(job: Job, wish: ExportSpec, work: Path) -> Path:
+def gguf(job: Job, wish: ExportSpec, work: Path) -> tuple[Path, str]:
     folder, file = work / ".merged", work / f"model.{wish.quant}.gguf"
-    merged(job, folder)
+    fault = merged(job, folder)
     job.say(f"converting to GGUF ({wish.quant})")
     to_gguf(folder, file, wish.quant)
     shutil.rmtree(folder)
-    return file
+    return file, fault
 
 
 def tuned_answers(job: Job) -> Answers:
+    """Of the tuned model; an adapter that learned on a base in 4 bits stands on the 16-bit one, where it is merged."""
     job.say("asking the tuned model the test rows")
-    found = answers_here(job, load_tuned(job))
+    if job.spec.train.method == "qlora":
+        model = load_adapter(load_base(job.base_folder, job.spec.train.dtype), tuned_folder(job))
+    else:
+        model = load_tuned(job)
+    found = answers_here(job, model)
     gc.collect()
     return found
+
+
+def tested_again(job: Job, found: dict[str, Any], after: Answers) -> dict[str, Any]:
+    """QLoRA: the delivered form against the model in 4 bits that the run's scores are of."""
+    if job.spec.train.method != "qlora":
+        return found
+    job.say("asking the model in 4 bits, as it was trained")
+    return found | retest(answers_here(job, load_tuned(job)), after, *how(job), found["reasons"])
 
 
 def answers_here(job: Job, model: Any) -> Answers:
@@ -137,14 +155,12 @@ def answers_here(job: Job, model: Any) -> Answers:
 def answers_of_llama(job: Job, file: Path) -> Answers:
     """By llama.cpp's chat endpoint, as its users ask it: its own template and stop tokens."""
     rows = job.run.rows("test")
-    if any(row.get("tools") for row in rows):
-        raise UserError("Rows with tools cannot be compared in llama.cpp yet", job.run.name, "Export --to merged.")
-    asked = [prompt_of(row) for row in rows]
-    longest = max(len(job.template.prompt_ids(messages)) for messages in asked) + job.answer_limit
+    asked = [(prompt_of(row), row.get("tools")) for row in rows]
+    longest = max(len(job.template.prompt_ids(*each)) for each in asked) + job.answer_limit
     prompts, texts, ended = [], [], []
     with served(file, longest + CONTEXT, job.spec.train.threads) as llama:
-        for place, messages in enumerate(asked):
-            prompt, text, whole = told(llama, messages, job.answer_limit)
+        for place, (messages, tools) in enumerate(asked):
+            prompt, text, whole = told(llama, messages, tools, job.answer_limit)
             prompts.append(prompt)
             texts.append(text)
             ended.append(whole)
@@ -152,9 +168,14 @@ def answers_of_llama(job: Job, file: Path) -> Answers:
     return Answers(prompts, texts, ended, scored(job, texts))
 
 
-def told(llama: Llama, messages: list[dict[str, Any]], limit: int) -> tuple[list[int], str, bool]:
-    """One row. Where the chat endpoint made more of the prompt than its template says, the prompt counts as it was."""
-    prompt = llama.prompt_ids(messages)
+def told(llama: Llama, messages: list[dict[str, Any]], tools: Any, limit: int) -> tuple[list[int], str, bool]:
+    """One row. Where the chat endpoint made more of the prompt than its template says, the prompt counts as it was.
+
+    With tools the chat endpoint takes its answer apart, so the prompt that its template wrote is completed as text.
+    """
+    prompt = llama.prompt_ids(messages, tools)
+    if tools:
+        return prompt, *llama.complete(prompt, limit)
     text, whole, counted = llama.answer(messages, limit)
     return (prompt if counted == len(prompt) else [*prompt, *[-1] * abs(counted - len(prompt))]), text, whole
 

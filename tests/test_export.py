@@ -8,13 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from bitsandbytes.functional import dequantize_4bit, quantize_4bit
 from conftest import Answer, chat_rows
 from hypothesis import given
 from hypothesis import strategies as st
+from peft import PeftModel
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
+from executor import stage_export
 from executor.__main__ import main
 from executor.errors import UserError
-from executor.export.gate import Answers, gate, untested
+from executor.export.gate import Answers, gate, retest, untested
+from executor.export.gguf_file import by_llama_cpp
+from executor.export.merge import merge
 from executor.export.modelfile import modelfile, turns_of
 from executor.export.vllm import command_of
 from executor.files import read_json, write_json
@@ -95,8 +103,6 @@ def tuned(new_run: NewRun, **more: Any) -> RunFolder:
 def test_a_merged_model_answers_as_the_adapter_does(
     new_run: NewRun, finetune: Callable[..., Answer], tmp_path: Path, jobs_here: None
 ) -> None:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
     run, out = tuned(new_run), tmp_path / "merged"
     answer = finetune("export", run.name, "--to", "merged", "-o", out, "--json")
     assert answer.code == 0, answer.err
@@ -121,8 +127,6 @@ def test_an_unequal_export_says_why_and_leaves_the_adapter_as_it_was(
     new_run: NewRun, finetune: Callable[..., Answer], tmp_path: Path, jobs_here: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The fault: the merged folder gets another template, as it happens on the way to a server."""
-    from executor import stage_export
-
     run = tuned(new_run)
     before = {file: file.read_bytes() for file in run.adapter.iterdir()}
     honest = stage_export.merge
@@ -138,6 +142,84 @@ def test_an_unequal_export_says_why_and_leaves_the_adapter_as_it_was(
     assert answer.code == 1
     assert answer.json["equivalence"]["reasons"][0].startswith("Template:")
     assert {file: file.read_bytes() for file in run.adapter.iterdir()} == before
+
+
+def stored_in_four_bits(base: Path, adapter: Path, target: Path) -> None:
+    """As peft merges into the base that QLoRA trains on."""
+    config = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4")
+    four = AutoModelForCausalLM.from_pretrained(base, quantization_config=config, dtype=torch.bfloat16)
+    PeftModel.from_pretrained(four, str(adapter)).merge_and_unload().save_pretrained(target)
+
+
+def rounded_to_four_bits(base: Path, adapter: Path, target: Path) -> None:
+    """The same with the weights unpacked again, so that no configuration tells of it."""
+    merge(base, adapter, target)
+    (file,) = target.glob("*.safetensors")
+    found = load_file(file)
+    for name, weight in found.items():
+        if name.endswith("proj.weight"):
+            packed, state = quantize_4bit(weight, quant_type="nf4")
+            found[name] = dequantize_4bit(packed, state).to(weight.dtype)
+    save_file(found, file, {"format": "pt"})
+
+
+@pytest.mark.parametrize(
+    ("plant", "why"),
+    [(stored_in_four_bits, "the merged model is stored quantised"), (rounded_to_four_bits, "14 of 14 merged modules")],
+)
+def test_an_adapter_merged_into_four_bits_is_named(
+    new_run: NewRun, finetune: Callable[..., Answer], tmp_path: Path, jobs_here: None,
+    monkeypatch: pytest.MonkeyPatch, plant: Any, why: str,
+) -> None:  # fmt: skip
+    run = tuned(new_run)
+
+    def planted(base: Path, adapter: Path, target: Path) -> Any:
+        merge(base, adapter, target)
+        for file in target.glob("*.safetensors"):
+            file.unlink()
+        return plant(base, adapter, target)
+
+    monkeypatch.setattr(stage_export, "merge", planted)
+    answer = finetune("export", run.name, "--to", "merged", "-o", tmp_path / "out", "--json")
+    assert answer.code == 1, answer.err
+    assert f"Merged into 4 bits: {why}" in " ".join(answer.json["equivalence"]["reasons"])
+
+
+def test_qlora_is_merged_in_sixteen_bits_and_measured_against_the_model_in_four(
+    new_run: NewRun, finetune: Callable[..., Answer], tmp_path: Path, jobs_here: None
+) -> None:
+    run = tuned(new_run, method="qlora")
+    answer = finetune("export", run.name, "--to", "merged", "-o", tmp_path / "out", "--json")
+    found = answer.json["equivalence"]
+    assert (found["prompts"], found["same_prompt_tokens"], found["same_outputs"]) == (12, 12, 12)
+    assert found["retest"].keys() == {"difference", "low", "high", "p_value", "test"}
+    assert "quantization_config" not in read_json(tmp_path / "out" / "config.json")
+
+
+def test_a_score_lost_on_the_way_to_sixteen_bits_is_told() -> None:
+    found = retest(answers(90), answers(60), True, None, None, [])
+    assert found["equal"] is False
+    assert found["reasons"][0].startswith("Base in 16 bits: it was trained on 4, and the score changed by -30.0 points")
+    assert retest(answers(90), answers(89), True, None, None, [])["equal"]
+
+
+def test_k_quants_need_their_program_and_use_it(
+    new_run: NewRun, finetune: Callable[..., Answer], tmp_path: Path, jobs_here: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tuned(new_run)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    answer = finetune("export", run.name, "--to", "gguf", "--quant", "q4_k_m", "-o", tmp_path / "out", "--json")
+    assert answer.code == 3
+    assert "llama-quantize on the PATH" in answer.json["error"]["what"]
+    program = tmp_path / "llama-quantize"
+    program.write_text("#!/bin/sh\necho 'unknown architecture' >&2\nexit 1\n")
+    program.chmod(0o755)
+    with pytest.raises(UserError, match="llama-quantize failed: unknown architecture"):
+        by_llama_cpp(tmp_path / "a.gguf", tmp_path / "b.gguf", "q4_k_m")
+    program.write_text('#!/bin/sh\nprintf "%s %s" "$(/bin/cat "$1")" "$3" > "$2"\n')
+    (tmp_path / "a.gguf").write_text("whole")
+    by_llama_cpp(tmp_path / "a.gguf", tmp_path / "b.gguf", "q4_k_m")
+    assert (tmp_path / "b.gguf").read_text() == "whole Q4_K_M"
 
 
 def test_vllm_gets_a_command_and_its_limits_are_checked(tmp_path: Path) -> None:
@@ -176,6 +258,22 @@ def test_a_modelfile_writes_prompts_as_training_did(tiny_model: Path, tmp_path: 
         assert text.startswith("FROM ./model.gguf\nTEMPLATE")
         assert 'PARAMETER stop "<|im_end|>"' in text
         assert "{{-" not in text, "it would eat line ends"
+
+
+def test_a_start_token_stands_once_in_what_ollama_sends(tiny_model: Path, tmp_path: Path) -> None:
+    template = with_template(tmp_path, tiny_model, "{{ bos_token }}" + LLAMA)
+    template.special["bos_token"] = "<|begin_of_text|>"
+    rows = [
+        [{"role": "user", "content": "Hello"}],
+        [{"role": "system", "content": "S"}, {"role": "user", "content": "H"}],
+    ]
+    text, why = modelfile(template, "model.gguf", rows)
+    assert why == ""
+    assert text.count("<|begin_of_text|>") == 1
+    text, why = modelfile(template, "model.gguf", rows, begun=True)
+    assert why == ""
+    assert "<|begin_of_text|>" not in text, "Ollama adds it"
+    assert modelfile(ChatTemplate(tiny_model), "model.gguf", rows, begun=True)[1].startswith("Doubled BOS")
 
 
 def test_a_template_that_ollama_cannot_say_is_refused(tiny_model: Path, tmp_path: Path) -> None:

