@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
-from agent import cli_data, cli_jobs
+from agent import cli_data, cli_hosted, cli_jobs
 from agent.cli_jobs import call
 from agent.output import emit, emit_result, fail
 from agent.piped import piped
@@ -24,6 +24,7 @@ app = typer.Typer(
 )
 runs_app = typer.Typer(invoke_without_command=True, help="What was tried and what it gave.")
 app.add_typer(cli_data.app, name="data")
+app.add_typer(cli_hosted.app, name="hosted")
 app.add_typer(runs_app, name="runs")
 for command in cli_jobs.COMMANDS:
     app.command()(command)

@@ -17,7 +17,7 @@ from agent.prompt import split_data
 from agent.route import exists, paths
 from tools.base import UserError, cache, workspace
 
-READ = frozenset({"data", "documents", "path", "production", "prompt", "sample", "test"})
+READ = frozenset({"data", "documents", "path", "production", "prompt", "sample", "test", "validation"})
 """arguments that are paths to read"""
 WRITTEN = frozenset({"out"})
 """arguments that are paths to write"""

@@ -112,7 +112,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixtu
     monkeypatch.setenv("FINETUNE_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("FINETUNE_CACHE", CACHE if "real" in request.keywords else str(passing_cache))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    for name in ("FINETUNE_MODEL", "FINETUNE_BASE_URL", "OPENAI_API_KEY"):
+    for name in ("FINETUNE_MODEL", "FINETUNE_BASE_URL", "OPENAI_API_KEY", "TOGETHER_API_KEY"):
         monkeypatch.delenv(name, raising=False)
     if "real" not in request.keywords:
         monkeypatch.setattr(socket.socket, "connect", guarded(socket.socket.connect))

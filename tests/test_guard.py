@@ -23,12 +23,13 @@ from tools.base import UserError
 
 KEY = "sk-proj-7f3b1c9d2e8a4f60"
 NOT_PATHS = {
-    "about", "action", "asked", "assistant", "budget", "calls_per_month", "cluster", "context", "curriculum",
-    "drop_overlap", "endpoint", "examples", "fix", "group_by", "intent", "judge", "judge_key_env", "judge_model",
-    "key_env", "languages", "launcher", "learning_curve", "licence", "license", "map", "mapping", "memory", "method",
-    "metric", "model", "n", "name", "overwrite", "processes", "quality", "quant", "question", "ratios", "redact",
-    "seed", "sheet", "shown", "situation", "slices", "stale", "sweep", "system", "systems", "target", "task", "text",
-    "to", "track", "user",
+    "about", "action", "again", "asked", "assistant", "base_url", "batch_size", "budget", "calls_per_month", "cluster",
+    "context", "curriculum", "drop_overlap", "endpoint", "examples", "fix", "group_by", "intent", "job", "judge",
+    "judge_key_env", "judge_model", "key_env", "languages", "launcher", "learning_curve", "learning_rate",
+    "learning_rate_multiplier", "licence", "license", "map", "mapping", "memory", "method", "metric", "model", "n",
+    "n_epochs", "name", "overwrite", "processes", "provider", "quality", "quant", "question", "ratios", "redact",
+    "seed", "sheet", "shown", "situation", "slices", "stale", "suffix", "sweep", "system", "systems", "target", "task",
+    "text", "to", "track", "user",
 }  # fmt: skip
 """arguments that never name a file"""
 

@@ -84,6 +84,9 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "data_card": {"path": "parts", "out": "CARD.md"},
     "data_difficulty": {"path": "things.jsonl"},
     "plan": {"data": "things.csv"},
+    "hosted_estimate": {"data": "things.jsonl", "provider": "openai"},
+    "hosted_status": {},
+    "hosted_list": {},
     "runs": {"action": "list"},
 }
 """what each tool that asks nobody is called with, in this order"""

@@ -12,6 +12,7 @@ from tools.describe import DESCRIBE_TOOLS
 from tools.diagnose import DIAGNOSE
 from tools.evaluate import EVALUATE
 from tools.export import EXPORT
+from tools.hosted import HOSTED_TOOLS
 from tools.jobs import COMPARE, GO, TRAIN
 from tools.look_up import FACTS, LOOK_UP
 from tools.models import RECOMMEND_MODELS
@@ -38,5 +39,6 @@ TOOLS: tuple[Tool[Any, Any], ...] = (
     TRAIN,
     EVALUATE,
     EXPORT,
+    *HOSTED_TOOLS,
     RUNS,
 )

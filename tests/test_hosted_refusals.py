@@ -1,0 +1,198 @@
+"""Hosted jobs: what is refused before anything is sent, providers that end or fail, Together, the published API."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+from conftest import chat_rows, pair_rows
+from hosted_server import KEY, Hosted, Provider, Said, written
+from published_api import FILE, departures
+
+from executor.errors import UserError
+from knowledge.load import fact
+from tools.hosted import SubmitArgs, plan_submit, run_estimate, run_submit
+from tools.hosted_order import EstimateArgs
+
+pytest_plugins = ["hosted_kit"]
+
+
+def test_a_wrong_key_is_one_line(
+    server: Provider, submit: Hosted, hosted: Hosted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.key = "another"
+    refused = hosted("list", "--provider", "openai", at=server)
+    assert refused.code == 3
+    assert len(refused.err.splitlines()) == 1
+    assert "401" in refused.err
+    assert submit(server).json["error"]["where"] == "MY_KEY"
+    monkeypatch.delenv("MY_KEY")
+    assert "There is no key" in submit(server).json["error"]["what"]
+
+
+def test_a_busy_provider_is_asked_again_and_a_broken_one_given_up(
+    server: Provider, submit: Hosted, hosted: Hosted
+) -> None:
+    server.faults = [("GET", "/", 429), ("GET", "/", 500)]
+    job = submit(server).json["job"]["id"]
+    server.faults = [("GET", f"/fine_tuning/jobs/{job}", 500)] * 5
+    given_up = hosted("watch", job, "--every", 0)
+    assert given_up.code == 4
+    assert len(given_up.err.splitlines()) == 1
+    assert server.faults == [], "five times, with pauses"
+    server.faults = [("POST", "/fine_tuning/jobs", 429)]
+    assert submit(server, "--n-epochs", 1).code == 4, "what costs is asked for once"
+    server.faults = [("POST", "/fine_tuning/jobs", 400)]
+    assert submit(server, "--n-epochs", 1).code == 3
+    assert submit(server, "--n-epochs", 1).json["created"] is True
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--learning-rate", 0.1), "takes no learning_rate"),
+        (("--n-epochs", 51), "50 epochs at most"),
+        (("--suffix", "x" * 65), "too long"),
+        (("--base-url", "ftp://x"), "no plain http"),
+        (("--base-url", "http://example.invalid/v1"), "unencrypted"),
+        (("--base-url", "https://example.invalid/v1", "--key-env", "sk-abc"), "not a key"),
+    ],
+)
+def test_what_cannot_be_is_told(hosted: Hosted, rows: Path, words: tuple[object, ...], says: str) -> None:
+    given = words if "--key-env" in words or says != "unencrypted" else (*words, "--key-env", "MY_KEY")
+    answer = hosted("submit", rows, "--provider", "openai", *given, "--yes")
+    assert answer.code in (2, 3)
+    assert says in answer.err.splitlines()[-1]
+
+
+def test_a_key_goes_to_no_server_that_it_was_not_named_for(
+    hosted: Hosted, rows: Path, server: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    far = ("--provider", "openai", "--base-url", "https://example.invalid/v1", "--yes")
+    assert "Which key is for example.invalid?" in hosted("submit", rows, *far).err
+    here = ("submit", rows, "--provider", "openai", "--base-url", server.url, "--yes")
+    assert hosted(*here).code == 3, "a server on this machine gets none unless it is named"
+    assert server.said
+    assert all(each.status == 401 for each in server.said)
+
+
+def test_data_that_does_not_suit_is_not_sent(server: Provider, submit: Hosted, table: Path, tmp_path: Path) -> None:
+    few = written(tmp_path / "few.jsonl", chat_rows(5))
+    large = tmp_path / "large.jsonl"
+    with open(large, "wb") as out:
+        out.truncate(513 * 2**20)
+    pairs = [{"prompt": "x", "chosen": f"yes {n}", "rejected": "no"} for n in range(12)]
+    pairs = written(tmp_path / "pairs.jsonl", pairs)
+    bad = written(tmp_path / "bad.jsonl", [*chat_rows(12), {"messages": [{"role": "user", "content": "x"}]}])
+    for data, says in (
+        (few, "at least 10"), (large, "512 MB"), (table, "JSON lines"), (pairs, "preference row"), (bad, "line 13"),
+        (tmp_path / "gone.jsonl", "gone.jsonl"),
+    ):  # fmt: skip
+        refused = submit(server, data=data)
+        assert refused.code == 3, data
+        assert says in " ".join(refused.json["error"].values())
+    large.unlink()
+    assert submit(server, "--validation", few, data=few).code == 3
+    assert server.said == []
+
+
+def test_preference_rows_train_by_dpo(server: Provider, submit: Hosted, tmp_path: Path) -> None:
+    rows = [
+        {
+            "input": {"messages": row["messages"][:-1]},
+            "preferred_output": [row["messages"][-1]],
+            "non_preferred_output": [row["rejected"]],
+        }
+        for row in pair_rows(12)
+    ]
+    data = written(tmp_path / "pairs.jsonl", rows)
+    few = written(tmp_path / "few.jsonl", rows[:3][::-1])
+    assert submit(server, "--validation", few, data=data).json["created"] is True
+    sent = server.asked("POST", "/fine_tuning/jobs")[0].sent
+    assert sent["method"] == {"type": "dpo", "dpo": {"hyperparameters": {"n_epochs": 3}}}
+    assert server.contents[sent["validation_file"]] == few.read_bytes()
+
+
+LAST = fact("shutdowns", "openai.finetuning.new_jobs").value
+assert isinstance(LAST, date)
+BEFORE = LAST - timedelta(days=1)
+
+
+def test_a_provider_that_ends_is_told_before_and_refused_after(rows: Path, server: Provider) -> None:
+    args = SubmitArgs(data=str(rows), provider="openai")
+    for told in (
+        plan_submit(args, BEFORE),
+        run_estimate(EstimateArgs(data=str(rows), provider="openai"), BEFORE).text(),
+    ):
+        assert "That is in 1 day." in told
+        assert "no new fine-tuning jobs after 6 January 2027" in told
+        assert "14 January 2027" in told
+        assert "expired: check it again" in told, "the fact itself was to be read again by then"
+    for day in (LAST, LAST + timedelta(days=400)):
+        for verb in (plan_submit, run_submit):
+            with pytest.raises(UserError, match="no new fine-tuning jobs") as caught:
+                verb(args, day)
+            assert caught.value.exit_code == 3
+            assert "finetune go DATA" in caught.value.fix
+        with pytest.raises(UserError):
+            run_estimate(EstimateArgs(data=str(rows), provider="openai"), day)
+    with pytest.raises(UserError, match=r"gpt-4\.1-nano"):
+        plan_submit(args.model_copy(update={"model": "gpt-4.1-nano-2025-04-14"}), date(2026, 11, 1))
+    elsewhere = args.model_copy(update={"base_url": server.url, "key_env": "MY_KEY"})
+    assert "6 January" not in plan_submit(elsewhere, LAST)
+    assert run_submit(elsewhere, LAST).created is True
+
+
+def test_together_by_its_own_paths(together: Provider, hosted: Hosted, submit: Hosted, rows: Path) -> None:
+    named = ("--model", "Qwen/Qwen3-8B", "--learning-rate", 2e-5, "--suffix", "kinds")
+    plan = hosted("estimate", rows, "--provider", "together", *named, at=together)
+    price = fact("prices", "together.16b.low")
+    assert ("expired" in plan.out) is price.stale()
+    assert str(price.read_on) in plan.out
+    together.loses = {"/fine-tunes": "after"}
+    made = submit(together, *named, provider="together")
+    assert made.code == 0, made.out
+    assert made.json["estimate"]["cost_usd"]["expected"] >= fact("prices", "together.minimum").value  # type: ignore[operator]
+    assert submit(together, *named, provider="together").json["created"] is False
+    assert len(together.asked("POST", "/fine-tunes")) == 1
+    sent = together.asked("POST", "/fine-tunes")[0].sent
+    assert (sent["n_epochs"], sent["batch_size"], sent["learning_rate"]) == (3, "max", 2e-5)
+    assert sent["training_method"] == {"method": "sft", "train_on_inputs": "auto"}
+    assert sent["suffix"].startswith("kinds-")
+    assert len(sent["suffix"]) <= 40
+    upload = together.asked("POST", "/files/upload")[0].sent if together.asked("POST", "/files/upload") else None
+    assert upload is None or upload["file_type"] == "jsonl"
+    job = made.json["job"]["id"]
+    end = hosted("watch", job, "--every", 0, "--json")
+    assert (end.code, end.json["status"]) == (0, "succeeded")
+    assert len(end.json["events"]) == len(together.events[job]), "equal events are two, and none comes twice"
+    assert [row["step"] for row in end.json["metrics"]] == [1, 2, 3, 4, 5]
+    assert f"kinds-{sent['suffix'][-12:]}" in end.json["model"]
+    assert "dedicated endpoint" in hosted("watch", job, "--once").out
+    second = submit(together, *named, "--again", provider="together").json["job"]["id"]
+    assert hosted("cancel", second, "--yes", "--json").json["job"]["said"] == "cancel_requested"
+    assert hosted("watch", second, "--every", 0, "--json").json["status"] == "cancelled"
+
+
+def test_the_published_api_is_kept_to(server: Provider, hosted: Hosted, submit: Hosted, tmp_path: Path) -> None:
+    """Every exchange is held to it by the fixture; here, that a departure would be seen."""
+    if not FILE.exists():
+        pytest.skip(f"{FILE} is absent")
+    few = written(tmp_path / "few.jsonl", chat_rows(3))
+    job = submit(server, "--validation", few).json["job"]["id"]
+    assert hosted("watch", job, "--every", 0, "--json").json["status"] == "succeeded"
+    kinds = {(each.method, each.path.replace(job, "ID")) for each in server.said}
+    assert kinds == {
+        ("GET", "/files"), ("POST", "/files"), ("GET", "/fine_tuning/jobs"), ("POST", "/fine_tuning/jobs"),
+        ("GET", "/fine_tuning/jobs/ID"), ("GET", "/fine_tuning/jobs/ID/events"),
+        ("GET", "/fine_tuning/jobs/ID/checkpoints"),
+    }  # fmt: skip
+    pages = [each.query for each in server.said if each.path.endswith("/events") and "after" in each.query]
+    assert pages, "more events than a page holds"
+    made = server.asked("POST", "/fine_tuning/jobs")[0]
+    for wrong in ({"seed": -1}, {"suffix": "x" * 65}, {"metadata": {"k": 1}}, {"method": {"type": "other"}}):
+        assert departures(Said("POST", "/fine_tuning/jobs", {}, {**made.sent, **wrong}, 200, made.answer)), wrong
+    assert departures(Said("POST", "/fine_tuning/jobs", {}, made.sent, 200, {**made.answer, "status": "done"}))
+    assert departures(Said("GET", "/files", {"name": "x"}, None, 200, server.asked("GET", "/files")[0].answer))
