@@ -98,7 +98,7 @@ def submit(
 ) -> None:
     """Upload and start one job; run again after a crash, it finds the job instead of making another."""
     args = {key: value for key, value in locals().items() if key not in ("json", "yes")}
-    from tools.hosted import SubmitArgs, already, order_of, run_submit
+    from tools.hosted import SubmitArgs, already, order_of, send
 
     known(provider)
     wish = SubmitArgs(**args)
@@ -106,7 +106,7 @@ def submit(
     there = already(wish, found)
     if there is None:
         agreed(found.text(), "Send the data and start the job?", yes)
-        there = run_submit(wish)
+        there = send(found, again)
     raise typer.Exit(emit_result(there, json))
 
 

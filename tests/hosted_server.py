@@ -66,6 +66,8 @@ class Provider:
     events: dict[str, list[Body]] = field(default_factory=dict)
     said: list[Said] = field(default_factory=list)
     faults: list[tuple[str, str, int]] = field(default_factory=list)
+    hides: int = 0
+    """times that a list of jobs is without the newest one"""
     still: bool = False
     """jobs stay as they are"""
     down: bool = False
@@ -133,6 +135,8 @@ class Provider:
     def list_jobs(self, query: dict[str, str]) -> Body:
         wanted = {key[9:-1]: value for key, value in query.items() if key.startswith("metadata[")}
         found = [job for job in self.jobs if wanted.items() <= (job["metadata"] or {}).items()]
+        if self.hides:
+            self.hides, found = self.hides - 1, [job for job in found if job is not self.jobs[-1]]
         page = self.page(found[::-1], {key: value for key, value in query.items() if not key.startswith("metadata")})
         return {key: page[key] for key in ("object", "data", "has_more")}
 

@@ -163,6 +163,29 @@ def test_a_job_whose_answer_was_lost_is_adopted_later(server: Provider, submit: 
     assert len(server.jobs) == 2
 
 
+def test_a_job_that_is_listed_late_is_waited_for(server: Provider, submit: Hosted) -> None:
+    server.loses, server.hides = {"/fine_tuning/jobs": "after"}, 9
+    assert submit(server).code == 4
+    assert server.hides == 6, "looked for by its key, and by its file"
+    found = submit(server)
+    assert (found.code, found.json["created"]) == (0, False), found.out
+    assert server.hides == 0
+    assert len(server.asked("POST", "/fine_tuning/jobs")) == 1
+
+
+def test_a_second_job_on_purpose_is_made_once_too(server: Provider, submit: Hosted) -> None:
+    assert submit(server).code == 0
+    server.loses = {"/fine_tuning/jobs": "after"}
+    down = list_fails_after_create(server)
+    assert submit(server, "--again").code == 4
+    down.clear()
+    server.down = False
+    found = submit(server, "--again")
+    assert (found.code, found.json["created"]) == (0, False)
+    assert len(server.jobs) == 2
+    assert submit(server, "--again").json["created"] is True
+
+
 def list_fails_after_create(server: Provider) -> list[bool]:
     """The server answers no reads from the moment a job is created."""
     armed, create = [True], server.create

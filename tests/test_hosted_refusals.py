@@ -41,6 +41,7 @@ def test_a_busy_provider_is_asked_again_and_a_broken_one_given_up(
     assert given_up.code == 4
     assert len(given_up.err.splitlines()) == 1
     assert server.faults == [], "five times, with pauses"
+    assert "no luck, Bearer ***" in given_up.err, "the server repeats the key; we do not"
     server.faults = [("POST", "/fine_tuning/jobs", 429)]
     assert submit(server, "--n-epochs", 1).code == 4, "what costs is asked for once"
     server.faults = [("POST", "/fine_tuning/jobs", 400)]
@@ -96,6 +97,15 @@ def test_data_that_does_not_suit_is_not_sent(server: Provider, submit: Hosted, t
     large.unlink()
     assert submit(server, "--validation", few, data=few).code == 3
     assert server.said == []
+
+
+def test_personal_data_is_told_before_it_is_sent(server: Provider, hosted: Hosted, tmp_path: Path) -> None:
+    rows = chat_rows(12)
+    rows[3]["messages"][1]["content"] = "write to ann.miller@mail-of-ann.org"
+    plan = hosted("submit", written(tmp_path / "mail.jsonl", rows), "--provider", "openai", at=server)
+    assert plan.code == 2
+    assert "Personal data or secrets stand in 1 place " in plan.err
+    assert "ann.miller" not in plan.err
 
 
 def test_preference_rows_train_by_dpo(server: Provider, submit: Hosted, tmp_path: Path) -> None:

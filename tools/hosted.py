@@ -65,8 +65,12 @@ def plan_submit(args: SubmitArgs, today: date | None = None) -> str:
 
 def run_submit(args: SubmitArgs, today: date | None = None) -> HostedResult:
     """The job of this order, found or made. Raises UserError, ServiceError."""
-    found = order_of(args, today)
-    return submitted(found, submit.place(provider_of(found), found.order, args.again))
+    return send(order_of(args, today), args.again)
+
+
+def send(found: Ordered, again: bool) -> HostedResult:
+    """As `run_submit`, of an order that was approved."""
+    return submitted(found, submit.place(provider_of(found), found.order, again))
 
 
 def already(args: SubmitArgs, found: Ordered) -> HostedResult | None:

@@ -12,6 +12,7 @@ from pydantic import Field
 from executor.data import store
 from executor.data.preference import pair_of
 from executor.data.read import open_source
+from executor.data.sensitive import WORDS
 from executor.data.shape import detect_source
 from executor.data.source import Source
 from executor.errors import UsageError, UserError
@@ -30,6 +31,7 @@ from tools.planned import sealed_as_test
 NAMES = tuple(PROVIDERS)
 PAIR = ("input", "preferred_output", "non_preferred_output")
 """the columns of a preference row, at both providers"""
+KINDS = {"supervised": "Supervised training", "dpo": "DPO on pairs of replies"}
 CANNOT_LEARN = ("not_sft", "no_mapping")
 """warnings of `data check` on rows without a reply"""
 
@@ -60,6 +62,17 @@ class EstimateArgs(Args):
 
 
 @dataclass(frozen=True)
+class Checked:
+    """A file as it would be sent."""
+
+    data: DataFile
+    method: Method
+    tokens: dict[str, int]
+    personal: int
+    """places with personal data or secrets"""
+
+
+@dataclass(frozen=True)
 class Ordered:
     """An order with what was found about it."""
 
@@ -87,7 +100,7 @@ class Ordered:
         key = f"with the key in {order.key_env}" if order.key_env else "without a key"
         lines = [
             f"Fine-tunes **{settings.model}** at {title}: {rows} are sent to {host}, {key}.",
-            f"{settings.method}, {settings.n_epochs} epochs{chosen}; the provider chooses the rest.",
+            f"{KINDS[settings.method]}, {settings.n_epochs} epochs{chosen}; the provider chooses the rest.",
             self.price,
             *(f"**Note:** {warning}" for warning in self.warnings),
         ]
@@ -99,24 +112,38 @@ def ordered(args: EstimateArgs, today: date) -> Ordered:
     provider, url = args.provider, address(args.provider, args.base_url)
     model = args.model or default_model(provider)
     warnings = ends(provider, url, model, today)
-    data, method, tokens = checked(Path(args.data), provider)
-    validation, checked_tokens = None, dict.fromkeys(LEVELS, 0)
-    if args.validation:
-        validation, other, checked_tokens = checked(Path(args.validation), provider, few=True)
-        if validation.sha256 == data.sha256 or other != method:
-            what = "The validation rows are the training rows" if other == method else "The two files differ in kind"
-            raise UserError(what, validation.path, "Give other rows of the same layout.")
+    training = checked(Path(args.data), provider)
+    validation = checked(Path(args.validation), provider, few=True) if args.validation else None
+    if validation:
+        refuse_beside(training, validation)
+    personal = training.personal + (validation.personal if validation else 0)
+    if personal:
+        fix = "`finetune data check` names them, `finetune data clean DATA -o OUT --redact` replaces them."
+        warnings = [
+            f"Personal data or secrets stand in {personal:,} {'place' if personal == 1 else 'places'} of what is sent. "
+            f"{fix}",
+            *warnings,
+        ]
     order = Order(
         provider=provider,
         url=url,
         key_env=key_name(provider, url, args.key_env),
-        data=data,
-        validation=validation,
-        settings=settings_of(args, model, method),
+        data=training.data,
+        validation=validation.data if validation else None,
+        settings=settings_of(args, model, training.method),
     )
     price = price_of(provider, model, today)
-    made = estimate(provider, tokens, checked_tokens, order.settings.n_epochs, price)
+    also = validation.tokens if validation else dict.fromkeys(LEVELS, 0)
+    made = estimate(provider, training.tokens, also, order.settings.n_epochs, price)
     return Ordered(order, made, warnings, priced_in_words(order, made, price.text() if price else None))
+
+
+def refuse_beside(training: Checked, validation: Checked) -> None:
+    """Raises UserError for validation rows that measure nothing."""
+    same = training.data.sha256 == validation.data.sha256
+    if same or training.method != validation.method:
+        what = "The validation rows are the training rows" if same else "The two files differ in kind"
+        raise UserError(what, validation.data.path, "Give other rows of the same layout.")
 
 
 def default_model(provider: ProviderName) -> str:
@@ -142,11 +169,8 @@ def settings_of(args: EstimateArgs, model: str, method: Method) -> HostedSetting
     return HostedSettings(model=model, method=method, n_epochs=epochs, **{name: getattr(args, name) for name in names})
 
 
-def checked(path: Path, provider: ProviderName, few: bool = False) -> tuple[DataFile, Method, dict[str, int]]:
-    """The file as it would be sent, how it would be trained on, its tokens. Raises UserError where it cannot be.
-
-    `few`: of validation rows no least number is asked.
-    """
+def checked(path: Path, provider: ProviderName, few: bool = False) -> Checked:
+    """Raises UserError where the file cannot be sent. `few`: of validation rows no least number is asked."""
     path = path.expanduser()
     refuse_size(path, provider)
     source = open_source(path)
@@ -159,16 +183,12 @@ def checked(path: Path, provider: ProviderName, few: bool = False) -> tuple[Data
         fix = "Give the training part: a model that has seen the test rows cannot be measured with them."
         raise UserError(f"These rows are the sealed test part of version {version}", str(path), fix)
     pairs = detect_source(source).name == "preference"
-    rows = valid_rows(path, provider, pairs, few)
+    rows, personal = valid_rows(path, provider, pairs, few)
     if pairs:
         refuse_pairs(source)
     tokens = tokens_of(record.row for record in source.records() if record.row)
-    size = path.stat().st_size
-    return (
-        DataFile(path=str(path.absolute()), sha256=sha256, size=size, rows=rows),
-        "dpo" if pairs else "supervised",
-        tokens,
-    )
+    data = DataFile(path=str(path.absolute()), sha256=sha256, size=path.stat().st_size, rows=rows)
+    return Checked(data, "dpo" if pairs else "supervised", tokens, personal)
 
 
 def refuse_size(path: Path, provider: ProviderName) -> None:
@@ -182,13 +202,17 @@ def refuse_size(path: Path, provider: ProviderName) -> None:
         raise UserError(f"{what} (read on {read_on})", str(path), "Give fewer rows: few of them show whether it works.")
 
 
-def valid_rows(path: Path, provider: ProviderName, pairs: bool, few: bool) -> int:
-    """How many rows there are. Raises UserError with the first fault, as `data check --for PROVIDER` finds them."""
-    found = check_rows(CheckArgs(path=path, target="local" if pairs else provider, quality=False))
+def valid_rows(path: Path, provider: ProviderName, pairs: bool, few: bool) -> tuple[int, int]:
+    """(rows, places with personal data or secrets), as `data check --for PROVIDER` finds them.
+
+    Raises UserError with the first fault.
+    """
+    found = check_rows(CheckArgs(path=path, target="local" if pairs else provider))
     faults = [each for each in found.problems if each.severity == "error" and not (few and each.code == "too_few_rows")]
     faults += [each for each in found.problems if each.code in CANNOT_LEARN and not pairs]
     if not faults:
-        return found.rows
+        codes: dict[str, int] = (found.quality or {}).get("codes") or {}
+        return found.rows, sum(n for code, n in codes.items() if code in WORDS)
     first = faults[0]
     line = f", line {first.line}" if first.line else ""
     what = f"The data is not valid for {provider}: {first.message}{line} (faults: {len(faults)})"
@@ -223,8 +247,12 @@ def priced_in_words(order: Order, made: dict[str, Any], price: str | None) -> st
     other = (
         "" if is_own(order.provider, order.url) else f" These are {title}'s prices; {host_of(order.url)} has its own."
     )
-    low, expected, high = (f"{cost[level]:.2f}" for level in LEVELS)
+    low, expected, high = (usd(cost[level]) for level in LEVELS)
     return f"{counted} Costs about **{expected} USD** ({low} to {high}), at {price}.{other}"
+
+
+def usd(value: float) -> str:
+    return f"{value:.2f}" if value >= 0.1 else f"{value:.4f}"
 
 
 def test_rows_of(order: Order) -> str | None:

@@ -6,6 +6,7 @@ its job at the provider, by the key that the job carries, before it uploads or c
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from executor.hosted.ledger import DataFile, Entry, Order, alone, begun, entries
 from executor.hosted.link import Unsure
 from executor.hosted.provider import HostedJob, Provider
 
+PAUSES = (1.0, 4.0)
+"""seconds between further looks for a job that may have been made and is not listed yet"""
 SKEW = 3600.0
 """seconds that a provider's clock and ours may differ"""
 
@@ -42,6 +45,9 @@ def place(provider: Provider, order: Order, again: bool) -> Placed:
     """
     with alone(order):
         entry, job = settled(provider, order, again)
+        for pause in PAUSES if job is None and entry.state == "creating" else ():
+            time.sleep(pause)
+            job = job or found(provider, entry)
         if job:
             return Placed(kept(entry, job), job, created=False)
         return created(provider, uploaded(provider, entry))
