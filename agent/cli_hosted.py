@@ -9,8 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from agent.follow import note
-from agent.output import emit_result
+from agent.output import emit_result, note
 from tools.base import Interrupted, UsageError
 
 app = typer.Typer(no_args_is_help=True, help="Fine-tuning jobs at OpenAI or Together: price first, one job an order.")
