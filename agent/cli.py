@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
-from agent import cli_data, cli_hosted, cli_jobs
+from agent import cli_data, cli_hosted, cli_jobs, cli_serve
 from agent.cli_jobs import call
 from agent.output import emit, emit_result, fail
 from agent.piped import piped
@@ -26,8 +26,9 @@ runs_app = typer.Typer(invoke_without_command=True, help="What was tried and wha
 app.add_typer(cli_data.app, name="data")
 app.add_typer(cli_hosted.app, name="hosted")
 app.add_typer(runs_app, name="runs")
-for command in cli_jobs.COMMANDS:
+for command in (*cli_jobs.COMMANDS, cli_serve.serve):
     app.command()(command)
+app.command("try")(cli_serve.try_)
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Newest = Annotated[str | None, typer.Argument(help="A run; the newest if not given.")]

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -186,37 +187,37 @@ def model(tiny_model: Path) -> Any:
     return load_base(tiny_model, "float32")
 
 
+def make_run(
+    tiny_model: Path,
+    kind: str = "train",
+    rows: list[dict[str, Any]] | None = None,
+    evaluate: dict[str, Any] | None = None,
+    lora: dict[str, Any] | None = None,
+    **train: Any,
+) -> RunFolder:
+    """A run folder in the workspace: 40 training, 8 validation and 12 test rows unless other rows are given."""
+    rows = rows or chat_rows()
+    parts = {"train": rows[:40], "validation": rows[40:48], "test": rows[48:]}
+    labels = tuple(sorted(KINDS))
+    usual = {"steps": 6, "learning_rate": 5e-3, "dtype": "float32", "threads": 1, "checkpoint_every": 2}
+    spec = RunSpec(
+        kind=kind,
+        stages=STAGES[kind],
+        model=ModelSpec(name="tiny", source="folder", folder=str(tiny_model)),
+        data=DataSpec(path="/nowhere/things.csv", version="0" * 64, kind="label", labels=labels),
+        lora=LoraSpec(**(lora or {})),
+        train=TrainSpec(**(usual | train)),
+        evaluate=EvaluateSpec(**({"systems": ("zero_shot", "few_shot"), "suites": ("arithmetic",)} | (evaluate or {}))),
+    )
+    parts = {name: part for name, part in parts.items() if part}
+    sealed = {name: {"rows": len(part), "sha256": sha256_rows(part)} for name, part in parts.items()}
+    return create_run(spec, parts, {"version": spec.data.version, "splits": sealed, "source": {}, "lineage": []})
+
+
 @pytest.fixture
 def new_run(tiny_model: Path) -> Callable[..., RunFolder]:
-    """Make a run folder in the workspace: 40 training, 8 validation and 12 test rows unless other rows are given."""
-
-    def make(
-        kind: str = "train",
-        rows: list[dict[str, Any]] | None = None,
-        evaluate: dict[str, Any] | None = None,
-        lora: dict[str, Any] | None = None,
-        **train: Any,
-    ) -> RunFolder:
-        rows = rows or chat_rows()
-        parts = {"train": rows[:40], "validation": rows[40:48], "test": rows[48:]}
-        labels = tuple(sorted(KINDS))
-        usual = {"steps": 6, "learning_rate": 5e-3, "dtype": "float32", "threads": 1, "checkpoint_every": 2}
-        spec = RunSpec(
-            kind=kind,
-            stages=STAGES[kind],
-            model=ModelSpec(name="tiny", source="folder", folder=str(tiny_model)),
-            data=DataSpec(path="/nowhere/things.csv", version="0" * 64, kind="label", labels=labels),
-            lora=LoraSpec(**(lora or {})),
-            train=TrainSpec(**(usual | train)),
-            evaluate=EvaluateSpec(
-                **({"systems": ("zero_shot", "few_shot"), "suites": ("arithmetic",)} | (evaluate or {}))
-            ),
-        )
-        parts = {name: part for name, part in parts.items() if part}
-        sealed = {name: {"rows": len(part), "sha256": sha256_rows(part)} for name, part in parts.items()}
-        return create_run(spec, parts, {"version": spec.data.version, "splits": sealed, "source": {}, "lineage": []})
-
-    return make
+    """Makes run folders on the tiny model."""
+    return partial(make_run, tiny_model)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ HEAVY = {"torch", "transformers", "peft", "trl", "bitsandbytes", "datasets", "ac
 RUN_PROCESS = (
     "executor.stage", "executor.job", "executor.train", "executor.evaluate.ask", "executor.evaluate.endpoint",
     "executor.evaluate.generate", "executor.evaluate.judge", "executor.evaluate.neutral",
-    "executor.evaluate.preference", "executor.export.",
+    "executor.evaluate.preference", "executor.export.", "executor.serve.model", "executor.serve.__main__",
     "executor.evaluate.shared", "executor.evaluate.systems",
 )  # fmt: skip
 """what is imported by the run process alone"""

@@ -19,6 +19,7 @@ from tools.models import RECOMMEND_MODELS
 from tools.plan import PLAN, PROBE
 from tools.runs import RUNS
 from tools.sample import SAMPLE_TOOLS
+from tools.serving import TRY
 from tools.versions import VERSION_TOOLS
 
 TOOLS: tuple[Tool[Any, Any], ...] = (
@@ -40,5 +41,6 @@ TOOLS: tuple[Tool[Any, Any], ...] = (
     EVALUATE,
     EXPORT,
     *HOSTED_TOOLS,
+    TRY,
     RUNS,
 )

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,20 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from executor.errors import ServiceError
-from executor.extras import need
+from executor.serve.launch import Serving, Target
 
-SERVER = """
-import sys
-import xllamacpp
-
-params = xllamacpp.CommonParams()
-params.model.path, params.port, params.n_ctx, params.n_parallel = sys.argv[1], 0, int(sys.argv[2]), 1
-params.use_jinja, params.warmup, params.cpuparams.n_threads = True, False, int(sys.argv[3])
-server = xllamacpp.Server(params)
-print("\\nADDRESS", server.listening_address, flush=True)
-sys.stdin.read()
-"""
-"""ends when its stdin is closed, and so with the process that started it"""
 SECONDS = 600.0
 
 
@@ -80,19 +66,8 @@ class Llama:
 @contextmanager
 def served(file: Path, context: int, threads: int) -> Iterator[Llama]:
     """Raises UserError where xllamacpp is not installed, ServiceError where it cannot load the file."""
-    need("xllamacpp", "llama.cpp (xllamacpp)", "--to gguf", extra="serve")
-    process = subprocess.Popen(
-        [sys.executable, "-c", SERVER, str(file), str(context), str(threads)],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-    )  # fmt: skip
+    serving = Serving(Target("gguf", str(file), "m", "", "", "127.0.0.1", context=context, threads=threads))
     try:
-        lines = process.stdout or iter(())
-        found = next((line.split()[1] for line in lines if line.startswith("ADDRESS")), None)
-        if found is None:
-            raise ServiceError(
-                "llama.cpp cannot load the file", str(file), "Export --to merged, and convert it yourself."
-            )
-        yield Llama(found)
+        yield Llama(serving.url.removesuffix("/v1"))
     finally:
-        process.kill()
-        process.wait()
+        serving.close()
