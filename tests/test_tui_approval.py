@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -139,3 +140,20 @@ async def test_a_plan_reads_nothing_that_the_step_may_not_read() -> None:
         told = await session.foreseen("go", {"data": "/root/.ssh/id_rsa"})
     assert told.startswith(NOT_AS_IT_IS)
     assert "out of reach" in told
+
+
+def test_a_plan_tells_what_leaves_this_machine_and_what_takes_longer(table: Path, tiny_model: Path) -> None:
+    go = next(tool for tool in TOOLS if tool.name == "go")
+    plain = {"data": str(table), "base_model": str(tiny_model)}
+    assert "costs nothing but this machine's time" in foreseen(go, plain)
+    asked = {
+        "endpoint": "https://example.invalid/v1", "model": "m", "key_env": "none", "harness": ["arc_easy"],
+        "judge": "https://judge.invalid/v1", "judge_model": "j", "judge_key_env": "none", "learning_curve": True,
+    }  # fmt: skip
+    told = foreseen(go, {**plain, **asked})
+    for words in ("sent to example.invalid** (m)", "sent to judge.invalid** (j, the judge)", "arc_easy", "75 % more"):
+        assert words in told
+    assert "costs nothing" not in told
+    assert foreseen(go, {**plain, "processes": 64}).startswith(NOT_AS_IT_IS)
+    here = foreseen(go, {**plain, "endpoint": "http://127.0.0.1:9/v1", "model": "m"})
+    assert "sent to" not in here

@@ -26,7 +26,7 @@ from executor.spec import (
 )
 from tools.base import Args, Result, Tool
 from tools.judging import endpoint_of, form_of, harness_of
-from tools.planned import method_text, planned_text, power_text
+from tools.planned import leaving, method_text, planned_text, power_text
 from tools.planning import Measure, Planned, Wish, plan_job, rates_of
 from tools.runs import start
 
@@ -145,7 +145,9 @@ def judge_of(args: GoArgs) -> EndpointSpec | None:
 
 
 def plan_go(args: GoArgs) -> str:
-    return planned_text(plan_job("go", wish_of(args)))
+    planned = plan_job("go", wish_of(args))
+    placed(planned.spec, args.processes)
+    return planned_text(planned)
 
 
 def run_go(args: GoArgs) -> JobResult:
@@ -193,11 +195,14 @@ def planned_comparison(args: CompareArgs) -> tuple[Planned, str]:
         raise UsageError("Nothing to compare with", "--systems", "Name zero_shot, prompt, few_shot or rag too.")
     planned = plan_job(kind, wish_of(args, baselines if args.systems else None))
     words = f"Measuring {', '.join(asked if args.systems else baselines)} on the same sealed test rows.\n\n"
-    return planned, words + (planned_text(planned) if kind == "go" else power_text(planned))
+    told = [planned_text(planned)] if kind == "go" else [*leaving(planned.spec), power_text(planned)]
+    return planned, words + "\n\n".join(told)
 
 
 def plan_compare(args: CompareArgs) -> str:
-    return planned_comparison(args)[1]
+    planned, words = planned_comparison(args)
+    placed(planned.spec, args.processes)
+    return words
 
 
 def run_compare(args: CompareArgs) -> JobResult:
@@ -248,8 +253,11 @@ def plan_train(args: TrainArgs) -> str:
     path = Path(args.data or "").expanduser()
     if path.suffix.lower() in (".yaml", ".yml"):
         spec = load_spec(path)
+        placed(spec, args.processes, args.launcher)
         return f"Trains again from {path.name}: {method_text(spec)}, {spec.train.steps} steps on {spec.data.path}."
-    return planned_text(plan_job("train", training_wish(args, path), TRAIN_RATIOS))
+    planned = plan_job("train", training_wish(args, path), TRAIN_RATIOS)
+    placed(planned.spec, args.processes, args.launcher)
+    return planned_text(planned)
 
 
 def run_train(args: TrainArgs) -> JobResult:

@@ -9,9 +9,13 @@ from executor.errors import UserError
 from executor.evaluate.metrics import METRICS, metric_name
 from executor.evaluate.power import DISCORDANT, detectable_difference, rows_needed
 from executor.run_folder import all_runs
+from executor.servers import host_elsewhere
 from executor.spec import RunSpec
 from executor.text import printable
 from tools.planning import Planned
+
+ELSEWHERE = ("wandb",)
+"""trackers whose server is not this machine, unless they were set up otherwise"""
 
 
 def planned_text(planned: Planned) -> str:
@@ -37,8 +41,11 @@ def planned_text(planned: Planned) -> str:
         lines.append(
             f"Training takes about {duration(seconds['expected'])} ({duration(seconds['low'])} to "
             f"{duration(seconds['high'])}) and {memory['expected'] / 2**30:.1f} GiB on {spec.estimate['device']} "
-            f"({basis}); it costs nothing but this machine's time."
+            f"({basis})" + ("." if leaving(spec) else "; it costs nothing but this machine's time.")
         )
+    if "curve" in spec.stages:
+        lines.append("The learning curve trains on a quarter and half of the rows as well: about 75 % more training.")
+    lines += leaving(spec)
     if spec.kind == "go":
         lines.append(power_text(planned))
     lines += noted(planned)
@@ -48,6 +55,21 @@ def planned_text(planned: Planned) -> str:
             "measured with them; its verdict there will be `do_not_ship`."
         )
     return "\n\n".join(lines)
+
+
+def leaving(spec: RunSpec) -> list[str]:
+    """What leaves this machine or is fetched for the run, and may cost money; nothing where all stays here."""
+    asked, lines = spec.evaluate, []
+    for server in asked.endpoints:
+        if host := host_elsewhere(server.url):
+            lines.append(f"**The test rows are sent to {host}** ({server.model}), which may charge for it.")
+    if asked.judge and (host := host_elsewhere(asked.judge.url)):
+        lines.append(f"**Rows and answers are sent to {host}** ({asked.judge.model}, the judge), which may charge.")
+    if asked.harness:
+        lines.append(f"The tasks {', '.join(asked.harness)} of lm-evaluation-harness download their data.")
+    if spec.tracker in ELSEWHERE:
+        lines.append(f"The metrics are sent to {spec.tracker}.")
+    return lines
 
 
 def noted(planned: Planned) -> list[str]:
