@@ -42,6 +42,8 @@ JudgeModel = Annotated[str | None, typer.Option("--judge-model", help="The judge
 DropOverlap = Annotated[bool, typer.Option("--drop-overlap", help="Leave out rows that the test asks too.")]
 Curve = Annotated[bool, typer.Option("--learning-curve", help="Would more rows help? Trains on parts too.")]
 Harness = Annotated[list[str] | None, typer.Option(help="A task of lm-evaluation-harness: was it forgotten?")]
+DataLicence = Annotated[str | None, typer.Option("--data-licence", help="Of the rows, such as cc-by-4.0.")]
+Teacher = Annotated[str | None, typer.Option(help="The model that wrote the answers, where one did.")]
 BaseModel = Annotated[str | None, typer.Option("--base-model", help="Catalogue name, folder or hub id.")]
 
 
@@ -126,6 +128,8 @@ def go(
     judge: Judge = None,
     judge_model: JudgeModel = None,
     judge_key_env: JudgeKeyEnv = None,
+    data_licence: DataLicence = None,
+    teacher: Teacher = None,
     processes: Processes = None,
     yes: Yes = False,
     json: Json = False,
@@ -159,6 +163,8 @@ def compare(
     judge: Judge = None,
     judge_model: JudgeModel = None,
     judge_key_env: JudgeKeyEnv = None,
+    data_licence: DataLicence = None,
+    teacher: Teacher = None,
     processes: Processes = None,
     yes: Yes = False,
     json: Json = False,
@@ -177,6 +183,8 @@ def plan(
     sweep: Sweep = None,
     curriculum: CurriculumOption = "none",
     track: Track = None,
+    data_licence: DataLicence = None,
+    teacher: Teacher = None,
     measure: Annotated[bool, typer.Option(help="Measure a few steps here, where no run told yet.")] = True,
     yes: Annotated[bool, typer.Option("--yes", help="Replace an existing file.")] = False,
     json: Json = False,
@@ -190,6 +198,8 @@ def plan(
         "sweep": sweep,
         "curriculum": curriculum,
         "track": track,
+        "data_licence": data_licence,
+        "teacher": teacher,
         "task": task,
         "mapping": cli_data.mapping(map) or None,
     }
@@ -222,6 +232,8 @@ def train(
     sweep: Sweep = None,
     curriculum: CurriculumOption = "none",
     track: Track = None,
+    data_licence: DataLicence = None,
+    teacher: Teacher = None,
     processes: Processes = None,
     launcher: Annotated[str | None, typer.Option(help="Who starts them: local or ray.")] = None,
     detach: Annotated[bool, typer.Option(help="Return once the run has started.")] = False,
@@ -230,6 +242,7 @@ def train(
     """Train in a process of its own; waits for the end unless --detach."""
     known_method(method)
     more = {"sweep": sweep, "curriculum": curriculum, "track": track, "processes": processes, "launcher": launcher}
+    more |= {"data_licence": data_licence, "teacher": teacher}
     started = call("train", data=data, resume=resume, base_model=base_model, method=method, **more)
     if detach:
         value = {"run": started.run, "status": started.status, "metrics": None}
@@ -245,16 +258,39 @@ def known_method(method: str) -> None:
 
 def export(
     run: Annotated[str, typer.Argument(help="The tuned run.")],
-    to: Annotated[str, typer.Option("--to", help="merged, gguf, ollama or vllm")],
+    to: Annotated[str, typer.Option("--to", help="merged, gguf, ollama, vllm or hub")],
     out: Annotated[str, typer.Option("-o", "--out", help="The folder to write.")],
     quant: Annotated[
         str, typer.Option(help="Of a GGUF file: bf16, f16, q8_0, q4_0; q4_k_m and its like with llama-quantize.")
     ] = "bf16",
-    yes: Annotated[bool, typer.Option("--yes", help="Replace an existing folder.")] = False,
+    repo: Annotated[str | None, typer.Option(help="hub: where to push, OWNER/NAME.")] = None,
+    public: Annotated[bool, typer.Option("--public", help="hub: visible for everyone.")] = False,
+    form: Annotated[str | None, typer.Option(help="hub: adapter (the usual) or merged.")] = None,
+    hub_url: Annotated[str | None, typer.Option(help="hub: another one than HF_ENDPOINT's.")] = None,
+    licence_checked: Annotated[str | None, typer.Option(help="hub: why a blocked licence chain may pass.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Agree to push, and to replace a folder.")] = False,
     json: Json = False,
 ) -> None:
     """Deliver a tuned model in another form, and prove that it still answers the same."""
-    finish_job(call("export", run=run, to=to, out=out, quant=quant, overwrite=yes), json)
+    args = {"run": run, "to": to, "out": out, "quant": quant, "repo": repo, "public": public, "form": form}
+    args |= {"hub_url": hub_url, "licence_checked": licence_checked, "overwrite": yes}
+    if to == "hub":
+        may_push(args, yes)
+    finish_job(call("export", **args), json)
+
+
+def may_push(args: dict[str, Any], yes: bool) -> None:
+    """A model leaves this machine only where the user says so. Raises UserError where not, Interrupted on a no."""
+    from tools.export import EXPORT, plan_export
+
+    words = plan_export(EXPORT.args.model_validate(args))  # what is wrong is told before anybody is asked
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise UserError(f"This pushes to {args['repo']}", "--to hub", "Add --yes to agree.")
+    typer.echo(words, err=True)
+    if not typer.confirm(f"Push to {args['repo']}?", err=True):
+        raise Interrupted("Not pushed", str(args["repo"]), "Nothing was started.")
 
 
 def evaluate(

@@ -47,6 +47,16 @@ EXPORTS = re.compile(
     re.IGNORECASE,
 )
 """an order to deliver the newest tuned run"""
+PUSHES = re.compile(
+    r"\W*(?:(?:ok(?:ay)?|please|now|then|and|so)\W+)*(?:push|upload|publish|export|deliver)\b[^?!\n]{0,120}"
+    r"\b(?:hub|hugging\s?face)\b",
+    re.IGNORECASE,
+)
+NAMED = re.compile(
+    r"\b(?:as|under|to)\s+[`'\"]?(?P<repo>[A-Za-z0-9][\w.-]*/[A-Za-z0-9](?:[\w.-]*\w)?)(?![\w/])", re.IGNORECASE
+)
+"""an order to push it to a hub, and the name there"""
+PUBLIC = re.compile(r"(?<!not )\bpublic(?:ly)?\b", re.IGNORECASE)
 FORMS = {"ollama": "ollama", "gguf": "gguf", "llama.cpp": "gguf", "vllm": "vllm", "merged": "merged",
          "safetensors": "merged"}  # fmt: skip
 OUTCOME = re.compile(
@@ -169,8 +179,8 @@ def later_calls(now: Said) -> list[ToolCall]:
         return [call("go", data=now.ordered, **task, **measured_args(now.text, now.ordered))]
     listed, form = now.result("runs"), delivered(now)
     if form and listed is not None and len(now.results) == 1:
-        newest = newest_run(listed.artifact)
-        return [call("export", run=newest, out=f"{newest}-{form}", to=form)] if newest else []
+        newest = newest_run(listed.artifact, trained=True)
+        return [call("export", run=newest, out=f"{newest}-{form}", to=form, **pushed_as(now))] if newest else []
     asked = OUTCOME.match(now.text) is not None
     if listed is not None and ((asked and len(now.results) == 1) or (
         now.route.intent == "evaluate" and len(now.results) == 2
@@ -182,8 +192,18 @@ def later_calls(now: Said) -> list[ToolCall]:
 
 def delivered(now: Said) -> str | None:
     """The form in which the words order the tuned model to be delivered; a question is answered instead."""
+    if now.text.rstrip().endswith("?"):
+        return None
     found = EXPORTS.match(now.text)
-    return FORMS[found.group(1).lower()] if found and not now.text.rstrip().endswith("?") else None
+    return FORMS[found.group(1).lower()] if found else "hub" if pushed_as(now) else None
+
+
+def pushed_as(now: Said) -> dict[str, Any]:
+    """The name on the hub, where the words order a push; private unless they say public."""
+    found = NAMED.search(now.text) if PUSHES.match(now.text) else None
+    if found is None:
+        return {}
+    return {"repo": found["repo"]} | ({"public": True} if PUBLIC.search(now.text) else {})
 
 
 def formatted(path: str) -> dict[str, Any]:
@@ -210,7 +230,9 @@ def call(tool: str, **args: Any) -> ToolCall:
     return ToolCall(name=tool, args=args, id=f"call-{uuid4().hex[:12]}", type="tool_call")
 
 
-def newest_run(artifact: Any) -> str | None:
-    """The newest run in the result of `runs list`, which gives the newest first."""
+def newest_run(artifact: Any, trained: bool = False) -> str | None:
+    """The newest run in the result of `runs list`, which gives the newest first; `trained`: that trains a model."""
     runs = (artifact or {}).get("runs") or []
+    if trained:  # a run's name tells its kind; an export of an export is none
+        runs = [run for run in runs if re.search(r"-(go|train)-", str(run.get("name")))] or runs
     return str(runs[0].get("run") or runs[0].get("name")) if runs else None

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
+from executor.hub_spec import HubSpec
 from executor.spec_part import Part
 
-Target = Literal["merged", "gguf", "ollama", "vllm"]
+Target = Literal["merged", "gguf", "ollama", "vllm", "hub"]
 Quant = Literal["bf16", "f16", "q8_0", "q4_0", "q3_k_m", "q4_k_m", "q5_k_m", "q6_k"]
 K_QUANTS = ("q3_k_m", "q4_k_m", "q5_k_m", "q6_k")
 """of llama.cpp's own quantiser alone"""
@@ -21,3 +22,5 @@ class ExportSpec(Part):
     """the folder, absolute"""
     quant: Quant = "bf16"
     """of a GGUF file"""
+    hub: HubSpec | None = None
+    """target hub: where it is pushed"""

@@ -85,8 +85,8 @@ def environment_of(run: RunFolder) -> dict[str, str]:
         spec = run.spec()
     except UserError:
         return child_environment(hub=False)
-    model = spec.model.source == "hub"
-    return child_environment(model or bool(spec.evaluate.harness), asked_for(run), tokens=model)
+    named = spec.model.source == "hub" or (spec.export is not None and spec.export.hub is not None)
+    return child_environment(named or bool(spec.evaluate.harness), asked_for(run), tokens=named)
 
 
 @dataclass(frozen=True)
@@ -123,8 +123,8 @@ NONE = Secrets()
 def child_environment(hub: bool, also: Secrets = NONE, tokens: bool = True) -> dict[str, str]:
     """The environment without what is named like a secret, offline, and with threads that do not spin for long.
 
-    Only what the user named on the hub lets the process reach it (`hub`), a model with its token (`tokens`). `also`:
-    other secrets that it was asked to use.
+    Only what the user named on the hub lets the process reach it (`hub`), a model or a push with its token (`tokens`).
+    `also`: other secrets that it was asked to use.
 
     Waiting OpenMP threads that spin for as long as they do by default make a step some 25 times slower as soon as
     another busy program shares the cores; with a short spin an idle machine is just as fast. Memory in huge pages that

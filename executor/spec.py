@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from executor.errors import UserError, nearest
 from executor.export_spec import ExportSpec
 from executor.files import write_text
+from executor.licence_spec import LicenceSpec
 from executor.spec_part import Part
 
 NAME = r"^[A-Za-z0-9_][\w. -]*(/[A-Za-z0-9_][\w.-]*)?$"
@@ -275,6 +276,8 @@ class RunSpec(Part):
     """seconds that the user gave the training"""
     evaluate: EvaluateSpec = EvaluateSpec()
     export: ExportSpec | None = None
+    licences: LicenceSpec | None = None
+    """what base model, data and teacher allow; None: not looked at"""
     estimate: dict[str, Any] | None = None
     """the prediction made before the run, to be reconciled afterwards"""
     reasons: dict[str, Reason] = Field(default={})

@@ -13,8 +13,11 @@ from executor.data.rows import answer, sources_of
 from executor.errors import UserError
 from executor.evaluate.ask import ask
 from executor.evaluate.systems import prompt_of
+from executor.export.card import card
 from executor.export.gate import Answers, gate, retest, untested
 from executor.export.gguf_file import adds_start, to_gguf
+from executor.export.hub import push
+from executor.export.hub_folder import adapter_files, byte_fault, notices
 from executor.export.llama import Llama, served
 from executor.export.merge import merge
 from executor.export.modelfile import modelfile
@@ -22,6 +25,7 @@ from executor.export.vllm import command_of
 from executor.export.weights import merge_fault
 from executor.export_spec import ExportSpec
 from executor.files import append_jsonl, write_json, write_text
+from executor.hub_spec import HubSpec, refuse_blocked
 from executor.job import Job
 from executor.report import write_report
 from executor.run_folder import RunFolder
@@ -48,6 +52,10 @@ def export(job: Job) -> dict[str, Any]:
     finally:
         shutil.rmtree(work, ignore_errors=True)
     found = {"target": wish.target, "path": wish.out, "equivalence": equivalence}
+    if job.spec.licences:
+        found["licences"] = [finding.text for finding in job.spec.licences.open]
+    if wish.hub:
+        found |= pushed(job, wish, bool(equivalence["equal"]))
     tell_the_run(job, found | {"quant": wish.quant if wish.target in ("gguf", "ollama") else None})
     return found
 
@@ -96,7 +104,39 @@ def to_vllm(job: Job, wish: ExportSpec, work: Path) -> dict[str, Any]:
     return untested("Not tested: vLLM needs a GPU of its own. Its limits on adapters were checked.")
 
 
-MAKERS = {"merged": to_merged, "gguf": to_gguf_file, "ollama": to_ollama, "vllm": to_vllm}
+def to_hub(job: Job, wish: ExportSpec, work: Path) -> dict[str, Any]:
+    """The folder that is pushed: the adapter, loaded again from it for the proof, or the merged model; and its card."""
+    hub, tuned = wanted(wish), tuned_folder(job)
+    if hub.form == "merged":
+        found = to_merged(job, wish, work)
+    else:
+        before = tuned_answers(job)
+        adapter_files(tuned, work, hub.base or job.spec.model.name)
+        job.say("asking what is to be pushed the test rows")
+        model = load_adapter(load_base(job.base_folder, job.spec.train.dtype), work)
+        after = answers_here(replace(job, base_folder=work), model)
+        found = tested_again(job, gate("merged", before, after, *how(job), byte_fault(tuned, work)), after)
+    notices(job.base_folder, work)
+    write_text(work / "README.md", card(tuned.parent, job.spec.licences, hub, found))
+    return found
+
+
+def pushed(job: Job, wish: ExportSpec, equal: bool) -> dict[str, Any]:
+    """`url, commit` on the hub; both None for what does not answer the same."""
+    hub = wanted(wish)
+    if not equal:
+        return {"url": None, "commit": None}
+    refuse_blocked(job.spec.licences, hub)
+    return dict(push(Path(wish.out), hub, job.say, f"finetune train --resume {job.run.name}"))
+
+
+def wanted(wish: ExportSpec) -> HubSpec:
+    if wish.hub is None:
+        raise UserError("The spec does not say where to push", "export.hub", "Use `finetune export RUN --to hub`.")
+    return wish.hub
+
+
+MAKERS = {"merged": to_merged, "gguf": to_gguf_file, "ollama": to_ollama, "vllm": to_vllm, "hub": to_hub}
 
 
 def tuned_folder(job: Job) -> Path:

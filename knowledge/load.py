@@ -16,6 +16,7 @@ from knowledge.rows import (
     Case,
     Cause,
     Fact,
+    LicenceRow,
     Question,
     Row,
     RunSign,
@@ -71,6 +72,12 @@ def number(name: str, row: str) -> float:
 def models() -> tuple[BaseModelRow, ...]:
     """The catalogue of base models, the embedded default first."""
     return _rows("models", BaseModelRow)
+
+
+@cache
+def licences() -> tuple[LicenceRow, ...]:
+    """Licences, and the terms of models that write answers."""
+    return _rows("licences", LicenceRow)
 
 
 @cache

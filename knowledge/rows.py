@@ -128,6 +128,33 @@ class BaseModelRow(Dated):
     sources: tuple[ModelSource, ...]
 
 
+class LicenceRow(Dated):
+    """What a licence, or the terms of a model that wrote answers, ask of a tuned model: as read, never legal advice."""
+
+    id: str
+    kind: Literal["licence", "teacher"]
+    names: tuple[str, ...]
+    """patterns of its name, matched whole, without case"""
+    ship: Literal["yes", "ask", "no", "unknown"]
+    """whether what is made of it may be passed on; `ask`: under conditions; `unknown`: nobody read it"""
+    commercial: bool | None
+    share_alike: bool | None
+    credit: bool = False
+    """whether its source must be named"""
+    begins: str | None = None
+    """how the name must begin of what is passed on"""
+    shown: str | None = None
+    """words that must be shown"""
+    hub: str | None
+    """the hub's identifier; None: it has none"""
+    text: str
+
+    def quoted(self, today: date | None = None) -> str:
+        """The text with the day it was read, and a warning where it has expired."""
+        expired = ", expired: check it again" if self.stale(today) else ""
+        return f"{self.text} (As read on {self.read_on.isoformat()}{expired}.)"
+
+
 class Affected(Row):
     """Versions of a package that have a bug."""
 

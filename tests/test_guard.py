@@ -23,12 +23,13 @@ from tools.base import UserError
 
 KEY = "sk-proj-7f3b1c9d2e8a4f60"
 NOT_PATHS = {
-    "about", "action", "again", "asked", "assistant", "base_url", "batch_size", "budget", "calls_per_month", "cluster",
-    "context", "curriculum", "drop_overlap", "endpoint", "examples", "fix", "group_by", "intent", "job", "judge",
-    "judge_key_env", "judge_model", "key_env", "languages", "launcher", "learning_curve", "learning_rate",
-    "learning_rate_multiplier", "licence", "license", "map", "mapping", "memory", "method", "metric", "model", "n",
-    "n_epochs", "name", "overwrite", "processes", "provider", "quality", "quant", "question", "ratios", "redact",
-    "seed", "sheet", "shown", "situation", "slices", "stale", "suffix", "sweep", "system", "systems", "target", "task",
+    "about", "action", "again", "asked", "assistant", "base_url", "batch_size", "budget", "calls_per_month",
+    "cluster", "context", "curriculum", "data_licence", "drop_overlap", "endpoint", "examples", "fix", "form",
+    "group_by", "hub_url", "intent", "job", "judge", "judge_key_env", "judge_model", "key_env", "languages",
+    "launcher", "learning_curve", "learning_rate", "learning_rate_multiplier", "licence", "licence_checked",
+    "license", "map", "mapping", "memory", "method", "metric", "model", "n", "n_epochs", "name", "overwrite",
+    "processes", "provider", "public", "quality", "quant", "question", "ratios", "redact", "repo", "seed", "sheet",
+    "shown", "situation", "slices", "stale", "suffix", "sweep", "system", "systems", "target", "task", "teacher",
     "text", "to", "track", "user",
 }  # fmt: skip
 """arguments that never name a file"""

@@ -17,7 +17,8 @@ from knowledge.search import search
 from tools.situation import Situation
 
 CARDS = load.cards()
-DATED = [*[row for name in load.FACT_FILES for row in load.facts(name)], *load.models(), *load.causes()]
+DATED = [*[row for name in load.FACT_FILES for row in load.facts(name)], *load.models(), *load.licences(),
+         *load.causes()]  # fmt: skip
 
 
 def test_there_is_something_to_check() -> None:
@@ -56,11 +57,14 @@ def test_ids_are_unique() -> None:
     for name in load.FACT_FILES:
         ids = [row.id for row in load.facts(name)]
         assert len(ids) == len(set(ids)), name
+    assert len({row.id for row in load.licences()}) == len(load.licences())
     assert len({row.name.lower() for row in load.models()}) == len(load.models())
     assert len({cause.id for cause in load.causes()}) == len(load.causes())
 
 
-@pytest.mark.parametrize("kind", [load.Fact, load.BaseModelRow, load.Cause, load.Source, load.Card, load.Sign])
+@pytest.mark.parametrize(
+    "kind", [load.Fact, load.BaseModelRow, load.LicenceRow, load.Cause, load.Source, load.Card, load.Sign]
+)
 def test_unknown_keys_are_refused(kind: type[load.Fact]) -> None:
     with pytest.raises(ValidationError) as error:
         kind.model_validate({"surprise": 1})

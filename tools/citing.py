@@ -15,8 +15,8 @@ def priced(evaluate: EvaluateSpec) -> set[str | None]:
     return prices | {source for each in found for source in each.sources}
 
 
-def cited(ids: set[str | None]) -> dict[str, Cited]:
-    """Title and address of each of these sources."""
-    known = sources()
+def cited(ids: set[str | None], evaluate: EvaluateSpec) -> dict[str, Cited]:
+    """Title and address of each of these sources, and of what the evaluation's rules and prices rest on."""
+    known, ids = sources(), ids | set(evaluate.sources.values()) | priced(evaluate)
     found = {key: known[key].reference() for key in sorted(filter(None, ids)) if key in known}
     return {key: Cited(title=str(row["title"]), url=row["url"], read_on=row["read_on"]) for key, row in found.items()}

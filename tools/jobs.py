@@ -24,8 +24,9 @@ from executor.spec import (
     TrackerName,
     load_spec,
 )
-from tools.base import Args, Result, Tool
+from tools.base import Result, Tool
 from tools.judging import endpoint_of, form_of, harness_of
+from tools.licence import LicenceArgs, Rights
 from tools.planned import leaving, method_text, planned_text, power_text
 from tools.planning import Measure, Planned, Wish, plan_job, rates_of
 from tools.runs import start
@@ -37,7 +38,7 @@ JOB_OPTIONS = (
     "--cluster {cluster} --endpoint {endpoint} --model {model} --key-env {key_env} --judge {judge} "
     "--judge-model {judge_model} --judge-key-env {judge_key_env} "
     "--calls-per-month {calls_per_month} --drop-overlap {drop_overlap} --learning-curve {learning_curve} "
-    "--harness {harness} --processes {processes}"
+    "--harness {harness} --processes {processes} --data-licence {data_licence} --teacher {teacher}"
 )
 """every argument but the data: whoever approves a call sees all of it"""
 TRAIN_RATIOS = (0.8, 0.1, 0.1)
@@ -57,7 +58,7 @@ class JobResult(Result):
         return self.summary
 
 
-class DataArgs(Args):
+class DataArgs(LicenceArgs):
     data: str
     """path of the file with the examples"""
     base_model: str | None = None
@@ -127,6 +128,7 @@ def wish_of(args: GoArgs, systems: tuple[System, ...] | None = None) -> Wish:
         curve=args.learning_curve,
         calls=args.calls_per_month,
         harness=harness_of(args.harness),
+        rights=Rights.of(args),
         measure=Measure(
             metric=args.metric,
             form=form_of(args.answer_format) if args.answer_format else None,
@@ -215,7 +217,7 @@ def named(choice: Choice) -> Method | None:
     return None if choice == "auto" else choice
 
 
-class TrainArgs(Args):
+class TrainArgs(LicenceArgs):
     data: str | None = None
     """a file with examples, or a spec.yaml"""
     resume: str | None = None
@@ -242,7 +244,7 @@ class TrainArgs(Args):
 def training_wish(args: TrainArgs, data: Path) -> Wish:
     return Wish(
         data=data, base_model=args.base_model, method=named(args.method), curriculum=args.curriculum,
-        rates=rates_of(args.sweep) if args.sweep else (), tracker=args.track,
+        rates=rates_of(args.sweep) if args.sweep else (), tracker=args.track, rights=Rights.of(args),
     )  # fmt: skip
 
 
@@ -337,7 +339,8 @@ TRAIN = Tool(
     args=TrainArgs, result=JobResult, run=run_train, asks_first=True, plan=plan_train,
     command=(
         "finetune train {data} --resume {resume} --base-model {base_model} --method {method} "
-        "--sweep {sweep} --curriculum {curriculum} --processes {processes} --launcher {launcher} --track {track}"
+        "--sweep {sweep} --curriculum {curriculum} --processes {processes} --launcher {launcher} --track {track} "
+        "--data-licence {data_licence} --teacher {teacher}"
     ),
 )  # fmt: skip
 COMPARE = Tool(

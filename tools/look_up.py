@@ -9,7 +9,7 @@ from datetime import date
 
 from pydantic import BaseModel
 
-from knowledge.load import FACT_FILES, facts, models, references
+from knowledge.load import FACT_FILES, facts, licences, models, references
 from knowledge.rows import Card, Fact, Intent, cited
 from knowledge.search import NAME, PART, Hit, broad, concepts, rarity, search, search_facts, words
 from tools.base import Args, Result, Tool
@@ -220,6 +220,13 @@ def list_facts(args: FactsArgs) -> FactsResult:
             source=list(row.source), read_on=row.read_on, expires=row.expires, stale=row.stale(),
         )
         for row in models()
+    ]  # fmt: skip
+    rows += [
+        FactRow(
+            file="licences", id=row.id, value=row.ship, unit="may be passed on", text=row.text,
+            source=list(row.source), read_on=row.read_on, expires=row.expires, stale=row.stale(),
+        )
+        for row in licences()
     ]  # fmt: skip
     kept = [row for row in rows if row.stale or not args.stale]
     return FactsResult(facts=kept, sources=references(each for row in kept for each in row.source))

@@ -11,6 +11,7 @@ from executor.model_cache import prepared_folder
 from executor.spec import Curriculum, TrackerName, save_spec
 from tools.base import Result, Tool
 from tools.jobs import TRAIN_RATIOS, Choice, DataArgs, JobResult, launch, named
+from tools.licence import Rights
 from tools.planned import measured_here, planned_text
 from tools.planning import Wish, mask_of, plan_job, rates_of
 
@@ -34,7 +35,7 @@ class PlanArgs(DataArgs):
         return Wish(
             Path(self.data).expanduser(), base_model=self.base_model, task=self.task, mapping=self.mapping,
             method=named(self.method), curriculum=self.curriculum, rates=rates,
-            tracker=self.track,
+            tracker=self.track, rights=Rights.of(self),
         )  # fmt: skip
 
 
@@ -80,7 +81,8 @@ def run_probe(args: PlanArgs) -> JobResult:
 
 PLAN_COMMAND = (
     "finetune plan {data} --base-model {base_model} --method {method} --out {out} --sweep {sweep} "
-    "--curriculum {curriculum} --track {track} --task {task} --map {mapping} --yes {overwrite}"
+    "--curriculum {curriculum} --track {track} --task {task} --map {mapping} --data-licence {data_licence} "
+    "--teacher {teacher} --yes {overwrite}"
 )
 PROBE = Tool(
     name="probe",

@@ -12,6 +12,7 @@ from executor.run_folder import all_runs
 from executor.servers import host_elsewhere
 from executor.spec import RunSpec
 from executor.text import printable
+from tools.licence import licence_text
 from tools.planning import Planned
 
 ELSEWHERE = ("wandb",)
@@ -48,6 +49,8 @@ def planned_text(planned: Planned) -> str:
     lines += leaving(spec)
     if spec.kind == "go":
         lines.append(power_text(planned))
+    if spec.licences:
+        lines.append(licence_text(spec.licences))
     lines += noted(planned)
     if sealed := sealed_as_test(data.source["sha256"]):
         lines.append(

@@ -44,7 +44,8 @@ from executor.template import ChatTemplate
 from knowledge.load import fact, number
 from tools.base_model import resolve_model
 from tools.break_even import told
-from tools.citing import cited, priced
+from tools.citing import cited
+from tools.licence import STATED_NOTHING, Rights, licensed
 from tools.prediction import method_that_fits, predict, what_fits
 from tools.situation import Situation
 
@@ -98,6 +99,7 @@ class Wish:
     """tasks of lm-evaluation-harness"""
     curve: bool = False
     """train on parts of the data too: would more of it help?"""
+    rights: Rights = STATED_NOTHING
 
 
 @dataclass(frozen=True)
@@ -166,9 +168,10 @@ def plan_job(kind: RunKind, wish: Wish, ratios: tuple[float, float, float] = (0.
         tracker=wish.tracker,
         budget=limit,
         evaluate=evaluate,
+        licences=(chain := licensed(model, wish.data, wish.rights)),
         estimate=predicted,
         reasons=reasons,
-        cited=cited({each.source for each in reasons.values()} | set(evaluate.sources.values()) | priced(evaluate)),
+        cited=cited({each.source for each in reasons.values()} | chain.sources, evaluate),
     )
     return Planned(data, spec, passages)
 

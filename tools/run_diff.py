@@ -13,7 +13,7 @@ from executor.report.folder import flat
 from executor.run_folder import RunFolder
 from executor.spec import MetricName
 
-NOT_SETTINGS = ("cited", "estimate", "reasons", "stages")
+NOT_SETTINGS = ("cited", "estimate", "licences", "reasons", "stages")
 FIGURES = ("eval_loss", "steps", "tokens_per_second", "seconds", "peak_memory_bytes")
 
 

@@ -157,6 +157,8 @@ def exported_text(result: dict[str, Any]) -> str:
     found = result["equivalence"]
     word = {True: "Equal.", False: "Not equal.", None: "Written."}[found["equal"]]
     lines = [f"**{word}** {result['target']} in {result['path']}", *found["reasons"]]
+    if "url" in result:
+        lines.append(f"Pushed: {result['url']} (commit {result['commit']})." if result["url"] else "Not pushed.")
     if found.get("prompts"):
         points = [f"{100 * found[key]:+.1f}" for key in ("difference", "low", "high")]
         lines.append(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from executor.files import write_text
-from executor.report import again, delivered, examples, markdown, page, record, results, systems, training
+from executor.report import again, delivered, examples, licences, markdown, page, record, results, systems, training
 from executor.report.document import Report
 from executor.report.folder import RunFiles, read_run
 
@@ -40,6 +40,7 @@ def build(run: RunFiles) -> Report:
         examples.forgotten(run),
         systems.costs(run),
         delivered.delivered(run),
+        licences.licences(run),
         systems.curve(run),
         systems.set_up(run),
         record.data(run),

@@ -42,6 +42,7 @@ def job_options(run: RunFiles, verb: str) -> list[str]:
     """What the spec says beyond the data file, as options of `finetune go` or `compare`."""
     data, evaluate = (mapping(run.spec.get(part)) for part in ("data", "evaluate"))
     form, stages = mapping(evaluate.get("form")), run.spec.get("stages")
+    licences = mapping(run.spec.get("licences"))
     chosen = mapping(mapping(run.spec.get("reasons")).get("evaluate.metric")).get("reason") != "You named it."
     named: dict[str, Any] = {
         "--systems": ",".join(map(str, evaluate.get("systems") or []))
@@ -59,6 +60,8 @@ def job_options(run: RunFiles, verb: str) -> list[str]:
         "--cluster": data.get("cluster"),
         "--calls-per-month": evaluate.get("calls_per_month"),
         "--processes": _processes(run),
+        "--data-licence": licences.get("data") if licences.get("data_from") == "you said so" else None,
+        "--teacher": licences.get("teacher"),
     }
     slices = [("--slice", column) for column in data.get("slices") or []]
     columns = [("--map", f"{role}={column}") for role, column in mapping(data.get("mapping")).items()]

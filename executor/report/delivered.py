@@ -18,6 +18,10 @@ def delivered(run: RunFiles) -> Section | None:
         lines = mappings(read_jsonl(run.path / "exports.jsonl"))
     except (OSError, ValueError):
         return None
+    return section_of(lines)
+
+
+def section_of(lines: list[dict[str, Any]]) -> Section | None:
     newest: dict[str, dict[str, Any]] = {form_of(line): line for line in lines}
     rows, reasons = [], []
     for form, line in newest.items():
@@ -50,4 +54,5 @@ def delivered(run: RunFiles) -> Section | None:
 
 def form_of(line: dict[str, Any]) -> str:
     quant = f" {say.plain(line['quant'])}" if line.get("quant") else ""
+    quant += f" {say.plain(line['url'])}" if line.get("url") else ""
     return say.plain(line.get("target")) + quant

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from executor.report.document import Block, Bullets, Commands, Figure, Origin, Paragraph, Report, Table
+from collections.abc import Iterable
+
+from executor.report.document import Block, Bullets, Commands, Figure, Origin, Paragraph, Report, Section, Table
 from executor.report.escape import to_markdown
 from executor.text import printable
 
@@ -11,12 +13,18 @@ def render(report: Report) -> str:
     answer = report.answer
     parts = [f"# {to_markdown(answer.word)}", f"**{to_markdown(answer.sentence)}**"]
     parts += _origin(answer.origin)
-    parts.append(f"Run: {to_markdown(report.name)}")
-    for section in report.sections:
+    parts += [f"Run: {to_markdown(report.name)}", *sections(report.sections)]
+    return "\n\n".join(parts) + "\n"
+
+
+def sections(told: Iterable[Section]) -> list[str]:
+    """Sections as paragraphs of Markdown."""
+    parts = []
+    for section in told:
         parts.append(f"## {to_markdown(section.title)}")
         for block in section.blocks:
             parts += _block(block)
-    return "\n\n".join(parts) + "\n"
+    return parts
 
 
 def _block(block: Block) -> list[str]:

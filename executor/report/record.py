@@ -8,7 +8,7 @@ from executor.report import figures as say
 from executor.report.document import Block, Origin, Paragraph, Section, Table
 from executor.report.folder import RunFiles, flat, mapping, mappings, number
 
-NOT_SETTINGS = ("cited", "data", "estimate", "kind", "reasons", "stages")
+NOT_SETTINGS = ("cited", "data", "estimate", "kind", "licences", "reasons", "stages")
 LINEAGE = ("step", "rows_in", "rows_out")
 
 

@@ -1,0 +1,86 @@
+"""Where a tuned model is pushed on a Hugging Face hub: a part of the spec of an export. Holds no token, ever."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field
+
+from executor.errors import UserError
+from executor.licence_spec import LicenceSpec
+from executor.servers import host_elsewhere, host_of, refuse_in_clear
+from executor.spec_part import Part
+
+REPO = re.compile(r"[A-Za-z0-9][\w-]*(?:\.[\w-]+)*/[A-Za-z0-9][\w-]*(?:\.[\w-]+)*")
+OFFLINE = ("1", "on", "yes", "true")
+Form = Literal["adapter", "merged"]
+
+
+class HubSpec(Part):
+    repo: str = Field(pattern=f"^{REPO.pattern}$", max_length=130)
+    """OWNER/NAME"""
+    public: bool = False
+    form: Form = "adapter"
+    endpoint: str = Field(pattern=r"^https?://[^\s@]+$")
+    """base URL of the hub"""
+    base: str | None = None
+    """the base model's own name on the hub, where it has one"""
+    licence_checked: str | None = None
+    """why a person says that it may be passed on though its licences, as read, do not allow it"""
+
+
+def endpoint_of(named: str | None) -> str:
+    """The hub that is named, or that of HF_ENDPOINT, or huggingface_hub's own. Raises UserError for what is none."""
+    from huggingface_hub import constants
+
+    url = (named or os.environ.get("HF_ENDPOINT") or constants.ENDPOINT).strip().rstrip("/")
+    parts = urlsplit(url)
+    if (
+        parts.scheme not in ("http", "https")
+        or not host_of(url)
+        or "@" in parts.netloc
+        or parts.query
+        or parts.fragment
+    ):
+        raise UserError("Not the address of a hub", url.rpartition("@")[2], "Write it as https://host.")
+    if parts.scheme != "https" and host_elsewhere(url):
+        raise UserError("Nothing is pushed unencrypted over a network", url, "Use https.")
+    return url
+
+
+def token_for(endpoint: str) -> str:
+    """HF_TOKEN, or the hub's own login, which goes to the hub that it was made for alone. Raises UserError for none."""
+    from huggingface_hub import constants, get_token
+
+    token = (os.environ.get("HF_TOKEN") or "").strip()
+    own = {host_of(constants.ENDPOINT), host_of(os.environ.get("HF_ENDPOINT") or constants.ENDPOINT)}
+    if not token and host_of(endpoint) in own:
+        token = (get_token() or "").strip()
+    if not token:
+        fix = "Set HF_TOKEN in the environment to a token that may write there, or log in with `hf auth login`."
+        raise UserError("There is no token for the hub", endpoint, fix)
+    refuse_in_clear(endpoint, token)
+    return token
+
+
+def refuse_offline() -> None:
+    """Raises UserError where the environment forbids the hub."""
+    if os.environ.get("HF_HUB_OFFLINE", "").lower() in OFFLINE:
+        raise UserError("HF_HUB_OFFLINE is set, so nothing can be pushed", "HF_HUB_OFFLINE", "Unset it and run again.")
+
+
+def refuse_blocked(licences: LicenceSpec | None, hub: HubSpec) -> None:
+    """Raises UserError where, as read, the licences do not allow the push, or not under this name."""
+    if licences is None or hub.licence_checked:
+        return
+    fix = 'If you have checked it, say why you may: --licence-checked "REASON". It is written into the card.'
+    if licences.blocked:
+        raise UserError(f"As read, it may not be passed on: {licences.blocked[0].text}", hub.repo, fix)
+    owner, _, name = hub.repo.partition("/")
+    for begin in licences.begins:
+        if not name.casefold().startswith(begin.casefold()):
+            what = f"As read, a model made with {begin} must have a name that begins with {begin} where it is passed on"
+            raise UserError(what, hub.repo, f"Push it as {owner}/{begin}-{name}.")

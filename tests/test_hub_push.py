@@ -1,0 +1,326 @@
+"""Pushing to a hub: the real client, a hub on loopback; private, in one commit, once, and never a token on disk."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Answer, Finished, command
+from hub_server import TOKEN, Hub, Repo, hub_serving
+from huggingface_hub import EvalResult, ModelCard, constants
+from test_session import gather
+
+from agent.events import ApprovalNeeded
+from agent.foreseen import foreseen
+from agent.session import Session
+from executor.__main__ import main
+from executor.files import read_json, sha256_file
+from executor.home import runs_folder
+from executor.hub_spec import endpoint_of, token_for
+from executor.run_folder import RunFolder, all_runs
+from executor.spec import save_spec
+from tools.base import UserError
+from tools.export import EXPORT
+
+NewRun = Callable[..., RunFolder]
+Cli = Callable[..., Answer]
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
+    with hub_serving() as state:
+        monkeypatch.setenv("HF_ENDPOINT", state.url)
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-login"))
+        monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)
+        yield state
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the one training of this module is kept."""
+    return tmp_path_factory.mktemp("trained")
+
+
+@pytest.fixture
+def run(new_run: NewRun, trained: Path) -> RunFolder:
+    """A tuned run, trained once and copied into each test's workspace."""
+    kept = next(trained.iterdir(), None)
+    if kept is None:
+        made = new_run("go", evaluate={"systems": ("zero_shot",), "suites": ()}, steps=4)
+        assert main(str(made.path)) == 0
+        kept = Path(shutil.copytree(made.path, trained / made.name))
+        shutil.rmtree(made.path)
+    return RunFolder(Path(shutil.copytree(kept, runs_folder() / kept.name)))
+
+
+def pushed(finetune: Cli, run: RunFolder, out: Path, *more: object) -> Answer:
+    return finetune("export", run.name, "--to", "hub", "-o", out, "--repo", "me/tickets", "--yes", "--json", *more)
+
+
+def everything_written(*folders: Path) -> str:
+    files = [file for folder in folders for file in folder.rglob("*") if file.is_file()]
+    assert files
+    return "".join(file.read_bytes().decode("latin-1") for file in files)
+
+
+def base_of(run: RunFolder, name: str, value: Any) -> None:
+    spec = run.spec()
+    save_spec(spec.model_copy(update={"model": spec.model.model_copy(update={name: value})}), run.path / "spec.yaml")
+
+
+def test_an_adapter_is_pushed_private_in_one_commit_with_its_card(
+    hub: Hub, run: RunFolder, finetune: Cli, tmp_path: Path, jobs_here: None
+) -> None:
+    answer = pushed(finetune, run, tmp_path / "out")
+    assert answer.code == 0, answer.out + answer.err
+    found, repo = answer.json, hub.repos["me/tickets"]
+    assert repo.private
+    assert len(repo.commits) == 2, "the empty repository, and one commit"
+    assert (found["target"], found["path"]) == ("hub", str(tmp_path / "out"))
+    assert (found["url"], found["commit"]) == (f"{hub.url}/me/tickets", repo.sha)
+    assert found["equivalence"]["equal"] is True
+    assert found["equivalence"]["same_outputs"] == found["equivalence"]["prompts"] == 12
+    here = {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()}
+    assert {name: data for name, data in repo.files.items() if name != ".gitattributes"} == here
+    assert sha256_file(tmp_path / "out" / "adapter_model.safetensors") == sha256_file(
+        run.adapter / "adapter_model.safetensors"
+    )
+    config = json.loads(repo.files["adapter_config.json"])
+    assert config["base_model_name_or_path"] == "tiny", "no folder of this machine"
+    assert str(tmp_path) not in everything_written(tmp_path / "out")
+    assert f"hub {hub.url}/me/tickets" in (run.path / "report.md").read_text()
+
+
+def test_the_token_is_in_no_file_and_no_output(
+    hub: Hub, run: RunFolder, finetune: Cli, tmp_path: Path, jobs_here: None
+) -> None:
+    answer = pushed(finetune, run, tmp_path / "out")
+    assert TOKEN in hub.tokens, "it was sent"
+    assert TOKEN not in answer.out + answer.err + everything_written(tmp_path)
+    hub.deny["/commit/main"] = 500
+    run.note("more")
+    (run.path / "exports.jsonl").write_text('{"target": "merged", "equivalence": {"equal": true}}\n')
+    failed = pushed(finetune, run, tmp_path / "out")
+    assert failed.code == 4
+    assert TOKEN not in failed.out + failed.err + everything_written(tmp_path)
+
+
+def test_a_second_push_of_the_same_makes_no_commit_and_another_run_one(
+    hub: Hub, run: RunFolder, finetune: Cli, tmp_path: Path, jobs_here: None
+) -> None:
+    first = pushed(finetune, run, tmp_path / "out").json
+    again = pushed(finetune, run, tmp_path / "out").json
+    assert (again["commit"], len(hub.repos["me/tickets"].commits)) == (first["commit"], 2)
+    merged = pushed(finetune, run, tmp_path / "merged", "--form", "merged")
+    assert merged.code == 0, merged.out
+    repo = hub.repos["me/tickets"]
+    assert len(repo.commits) == 3
+    assert "model.safetensors" in repo.files
+    assert not [name for name in repo.files if name.startswith("adapter")], "files of the other form are gone"
+    assert str(tmp_path) not in everything_written(tmp_path / "merged")
+
+
+@pytest.mark.parametrize("lost", ["lfs", "commit", "reply"])
+def test_a_push_that_loses_its_connection_goes_on_to_exactly_one_commit(
+    hub: Hub, run: RunFolder, finetune: Cli, tmp_path: Path, jobs_here: None, lost: str
+) -> None:
+    """`reply`: the hub committed, and its answer never came."""
+    hub.lose = {lost}
+    answer = pushed(finetune, run, tmp_path / "out")
+    assert answer.code == 4, answer.out
+    assert "finetune train --resume" in answer.json["error"]["fix"]
+    assert len(hub.repos["me/tickets"].commits) == (2 if lost == "reply" else 1)
+    hub.lose = set()
+    exported = next(each for each in all_runs() if each.spec().kind == "export")
+    resumed = finetune("train", "--resume", exported.name, "--json")
+    assert resumed.code == 0, resumed.out
+    assert len(hub.repos["me/tickets"].commits) == 2
+    assert resumed.json["commit"] == hub.repos["me/tickets"].sha
+    assert pushed(finetune, run, tmp_path / "out").json["commit"] == resumed.json["commit"]
+    assert len(hub.repos["me/tickets"].commits) == 2
+
+
+@pytest.mark.parametrize(
+    ("ending", "status", "code", "says"),
+    [
+        ("/whoami-v2", 401, 3, "does not know the token"),
+        ("/repos/create", 403, 3, "may not write to me/tickets"),
+        ("/preupload/main", 403, 3, "may not write to me/tickets"),
+        ("/commit/main", 412, 3, "changed by somebody else"),
+        ("/commit/main", 503, 4, "The hub failed (503)"),
+    ],
+)
+def test_what_the_hub_refuses_is_one_line(
+    hub: Hub, run: RunFolder, finetune: Cli, tmp_path: Path, jobs_here: None,
+    ending: str, status: int, code: int, says: str,
+) -> None:  # fmt: skip
+    hub.deny[ending] = status
+    answer = pushed(finetune, run, tmp_path / "out")
+    assert answer.code == code, answer.out
+    assert says in answer.json["error"]["what"]
+    assert all(len(repo.commits) == 1 for repo in hub.repos.values()), "nothing is visible"
+
+
+def test_a_name_that_is_taken_by_something_else_is_left_alone(
+    hub: Hub, run: RunFolder, finetune: Cli, tmp_path: Path, jobs_here: None
+) -> None:
+    hub.repos["me/tickets"] = Repo(private=True, commits=[{"README.md": b"---\ntags: [theirs]\n---\n"}])
+    answer = pushed(finetune, run, tmp_path / "out")
+    assert answer.code == 3
+    assert "is taken" in answer.json["error"]["what"]
+    hub.repos["me/tickets"] = Repo(private=False)
+    answer = pushed(finetune, run, tmp_path / "out")
+    assert "is public, and this push is to be private" in answer.json["error"]["what"]
+    assert [len(repo.commits) for repo in hub.repos.values()] == [1]
+
+
+def test_nothing_is_pushed_that_does_not_answer_the_same(
+    hub: Hub, run: RunFolder, finetune: Cli, tmp_path: Path, jobs_here: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fault: one byte of the copied weights is not the adapter's."""
+    from executor import stage_export
+
+    honest = stage_export.adapter_files
+
+    def damaged(tuned: Path, work: Path, base: str) -> None:
+        honest(tuned, work, base)
+        weights = bytearray((work / "adapter_model.safetensors").read_bytes())
+        weights[-1] ^= 1
+        (work / "adapter_model.safetensors").write_bytes(weights)
+
+    monkeypatch.setattr(stage_export, "adapter_files", damaged)
+    answer = pushed(finetune, run, tmp_path / "out")
+    assert answer.code == 1, answer.out
+    assert answer.json["equivalence"]["reasons"] == ["Bytes: adapter_model.safetensors is not what the training left."]
+    assert (answer.json["url"], answer.json["commit"], hub.asked) == (None, None, [])
+
+
+def test_it_asks_first_and_checks_what_can_be_checked_before_anything_runs(
+    hub: Hub, run: RunFolder, finetune: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("export", run.name, "--to", "hub", "-o", tmp_path / "out", "--json")
+    unasked = finetune(*words, "--repo", "me/tickets")
+    assert (unasked.code, unasked.json["error"]["fix"]) == (3, "Add --yes to agree.")
+    assert finetune(*words, "--yes").code == 2, "no repository"
+    assert finetune(*words, "--yes", "--repo", "../tickets").code == 2
+    assert finetune("export", run.name, "--to", "merged", "-o", tmp_path / "out", "--public", "--json").code == 2
+    far = finetune(*words, "--yes", "--repo", "me/tickets", "--hub-url", "http://hub.example")
+    assert "unencrypted" in far.json["error"]["what"]
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert "HF_HUB_OFFLINE" in finetune(*words, "--yes", "--repo", "me/tickets").json["error"]["what"]
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    monkeypatch.delenv("HF_TOKEN")
+    assert "no token" in finetune(*words, "--yes", "--repo", "me/tickets").json["error"]["what"]
+    assert hub.asked == []
+    assert len(all_runs()) == 1, "no export was started"
+
+
+def test_a_login_goes_to_its_own_hub_alone(hub: Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("HF_TOKEN")
+    login = tmp_path / "login"
+    login.write_text("hf_of_the_login")
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(login))
+    assert token_for(endpoint_of(None)) == "hf_of_the_login"
+    with pytest.raises(UserError, match="no token"):
+        token_for("https://other.example")
+    with pytest.raises(UserError, match="Not the address of a hub"):
+        endpoint_of("https://user:secret@hub.example")
+
+
+def test_a_blocked_chain_is_written_here_and_pushed_only_with_a_reason(
+    hub: Hub, run: RunFolder, finetune: Cli, tmp_path: Path, jobs_here: None
+) -> None:
+    base_of(run, "licence", "cc-by-nd-4.0")
+    here = finetune("export", run.name, "--to", "merged", "-o", tmp_path / "merged", "--json")
+    assert here.code == 0, here.out
+    assert "no adapted material" in here.json["licences"][0]
+    answer = pushed(finetune, run, tmp_path / "out")
+    assert answer.code == 3
+    assert "may not be passed on" in answer.json["error"]["what"]
+    assert hub.asked == []
+    answer = pushed(finetune, run, tmp_path / "out", "--licence-checked", "the owner agreed in writing")
+    assert answer.code == 0, answer.out
+    assert "the owner agreed in writing" in hub.repos["me/tickets"].files["README.md"].decode()
+
+
+def test_a_llama_has_a_name_that_begins_with_llama(
+    hub: Hub, run: RunFolder, finetune: Cli, tmp_path: Path, jobs_here: None
+) -> None:
+    base_of(run, "licence", "llama3.1")
+    answer = pushed(finetune, run, tmp_path / "out")
+    assert answer.code == 3
+    assert answer.json["error"]["fix"] == "Push it as me/Llama-tickets."
+    named = finetune(
+        "export", run.name, "--to", "hub", "-o", tmp_path / "out", "--repo", "me/Llama-tickets", "--yes", "--json"
+    )
+    assert named.code == 0, named.out
+    card = ModelCard(hub.repos["me/Llama-tickets"].files["README.md"].decode())
+    assert card.data.license == "llama3.1"
+    assert "Built with Llama." in card.text
+
+
+@pytest.mark.parametrize(
+    ("words", "repo", "public"),
+    [
+        ("push it to the hub as me/tickets", "me/tickets", False),
+        ("Please upload the model as `my-org/tickets.v2` to Hugging Face, publicly.", "my-org/tickets.v2", True),
+    ],
+)
+async def test_in_the_chat_a_push_is_shown_before_it_is_approved(
+    hub: Hub, run: RunFolder, words: str, repo: str, public: bool
+) -> None:
+    async with Session(chat="push") as session:
+        events = await gather(session.send(words))
+        asked = events[-1]
+        assert isinstance(asked, ApprovalNeeded)
+        assert asked.tool == "export"
+        assert f"--repo {repo}" in asked.command
+        assert ("--public" in asked.command) is public
+        plan = foreseen(EXPORT, asked.args)
+        assert f"`{repo}` to 127.0.0.1, {'visible for everyone' if public else 'private'}" in plan
+        assert "no row is sent" in plan
+        await gather(session.answer_approval(False))
+    assert hub.asked == []
+    assert len(all_runs()) == 1
+
+
+async def test_a_question_about_the_hub_pushes_nothing(hub: Hub, run: RunFolder) -> None:
+    async with Session(chat="push") as session:
+        events = await gather(session.send("Can I push it to the hub as me/tickets?"))
+    assert not any(isinstance(event, ApprovalNeeded) for event in events)
+
+
+def test_the_card_says_what_the_run_measured(hub: Hub, finished: Finished, tmp_path: Path) -> None:
+    """By a real run process, so its environment is the real one too; the card is read by the hub's own loader."""
+    more = {"HF_ENDPOINT": hub.url, "HF_TOKEN": TOKEN, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"}
+    out = tmp_path / "out"
+    words = ("export", finished.run.name, "--to", "hub", "-o", out, "--repo", "me/kinds", "--public", "--yes", "--json")
+    answer = command(*words, home=finished.home, **more)
+    assert answer.code == 0, answer.out + answer.err
+    repo = hub.repos["me/kinds"]
+    assert not repo.private
+    assert TOKEN not in everything_written(finished.home, out) + answer.out + answer.err
+    card = ModelCard(repo.files["README.md"].decode())
+    record, summary = read_json(finished.run.path / "data.json"), read_json(finished.run.path / "summary.json")
+    assert (card.data.library_name, card.data.license) == ("peft", "unknown")
+    results: list[EvalResult] = card.data.eval_results or []
+    accuracy = summary["scores"]["fine_tuned"]["task_accuracy"]
+    found = {each.metric_type: each for each in results}["accuracy"]
+    assert found.metric_value == accuracy["value"]
+    assert f"n = {accuracy['n']}" in (found.metric_name or "")
+    assert found.dataset_revision == record["version"]
+    for split in record["splits"].values():
+        assert split["sha256"] in card.text
+    for heading in ("What it is for", "Licences", "How it was trained", "How every system scored", "Limits"):
+        assert f"## {heading}" in card.text
+    assert "## General abilities" in card.text or "arithmetic" in card.text, "what was lost elsewhere"
+    assert str(finished.home) not in card.text
+    assert 'PeftModel.from_pretrained(base, "me/kinds")' in card.text
