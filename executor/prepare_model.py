@@ -146,6 +146,7 @@ def from_hub(model: ModelSpec, target: Path, say: Say) -> None:
 
     say(f"downloading {model.hub_id} from the Hugging Face hub")
     patterns = ["*.safetensors", "*.json", "*.jinja", "tokenizer.model"]
+    patterns += ["README.md", "LICENSE*", "NOTICE*", "Notice*", "USE_POLICY.md"]  # what a push must pass on
     try:
         path = snapshot_download(str(model.hub_id), revision=model.revision, allow_patterns=patterns)
     except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -13,6 +14,7 @@ from executor.licence_spec import LicenceSpec
 from executor.run_folder import all_runs
 from executor.spec import ModelSpec, load_spec
 from knowledge import load
+from tools.base_model import resolve_model
 from tools.licence import Rights, base_licence, card_beside, chain, licence_text, licensed, row_of
 
 Cli = Callable[..., Answer]
@@ -95,6 +97,17 @@ def test_a_folder_says_its_own_licence(tmp_path: Path, file: str, text: str, lic
     found, where = base_licence(ModelSpec(name="m", source="folder", folder=str(tmp_path)))
     assert found == licence
     assert (where is None) is (licence is None)
+
+
+def test_a_model_of_the_hub_says_its_licence_by_its_own_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    def info(api: object, hub_id: str, timeout: int) -> SimpleNamespace:
+        return SimpleNamespace(tags=["llama", {"own/model": "license:gemma", "own/odd": "license:a b\nc"}[hub_id]])
+
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", info)
+    spec = resolve_model("own/model")
+    assert base_licence(spec) == ("gemma", "the model's card on the hub")
+    assert resolve_model("own/odd").licence is None
 
 
 def test_a_dataset_card_beside_the_file_counts_where_it_is_that_file_s(tmp_path: Path) -> None:

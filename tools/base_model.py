@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from executor.errors import UserError, nearest
@@ -13,6 +14,7 @@ from executor.spec import ModelSpec
 from knowledge.load import models
 from knowledge.rows import BaseModelRow
 
+LICENCE = re.compile(r"[A-Za-z0-9.+-]{1,60}")
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
@@ -32,10 +34,10 @@ def resolve_model(name: str | None) -> ModelSpec:
     if row is not None and row.sources[0].kind == "wheel":
         return from_catalogue(row)
     hub_id = row.hub_id if row else name
-    if HUB_NAME.fullmatch(hub_id) and on_hub(hub_id):
+    if HUB_NAME.fullmatch(hub_id) and (there := on_hub(hub_id)) is not None:
         return ModelSpec(
             name=row.name if row else hub_id, source="hub", hub_id=hub_id,
-            licence=row.licence if row else None, parameters=row.parameters if row else None,
+            licence=row.licence if row else there.licence, parameters=row.parameters if row else None,
         )  # fmt: skip
     known = [row.name for row in models()]
     hint = nearest(name, known) or "`finetune models` lists the catalogue; a folder on this disk works too."
@@ -64,16 +66,28 @@ def from_folder(path: Path) -> ModelSpec:
     return ModelSpec(name=name, source="folder", folder=str(path.resolve()), parameters=parameters)
 
 
-def on_hub(hub_id: str) -> bool:
-    """Whether the repository is in the local hub cache or the hub says that it exists."""
+@dataclass(frozen=True)
+class There:
+    """A model of the hub."""
+
+    licence: str | None = None
+    """what its own card says"""
+
+
+def on_hub(hub_id: str) -> There | None:
+    """The repository where it is in the local hub cache or the hub says that it exists."""
+    if in_hub_cache(hub_id):
+        return There()
     if os.environ.get("HF_HUB_OFFLINE") == "1":
-        return in_hub_cache(hub_id)
+        return None
     from huggingface_hub import HfApi
 
     try:
-        return in_hub_cache(hub_id) or bool(HfApi().model_info(hub_id, timeout=10).id)
+        tags = HfApi().model_info(hub_id, timeout=10).tags or ()
     except Exception:  # not found, gated, no network: for the user it is one thing, it cannot be had
-        return False
+        return None
+    said = next((tag.removeprefix("license:") for tag in tags if tag.startswith("license:")), None)
+    return There(said if said and LICENCE.fullmatch(said) else None)
 
 
 def in_hub_cache(hub_id: str) -> bool:

@@ -15,7 +15,7 @@ import yaml
 from executor.licence_spec import Finding, LicenceSpec, Severity
 from executor.model_cache import prepared_folder
 from executor.spec import ModelSpec
-from knowledge.load import licences
+from knowledge.load import licences, models
 from knowledge.rows import LicenceRow
 from tools.base import Args
 
@@ -157,7 +157,8 @@ def result_of(
 def base_licence(model: ModelSpec) -> tuple[str | None, str | None]:
     """(licence, where it was found): the catalogue, or the card or licence text in the model's folder."""
     if model.licence:
-        return model.licence, "the catalogue"
+        known = any(row.name == model.name for row in models())
+        return model.licence, "the catalogue" if known else "the model's card on the hub"
     folder = prepared_folder(model)
     if said := said_in(folder / "README.md"):
         return said, "README.md of the model"
