@@ -267,6 +267,21 @@ def test_a_llama_has_a_name_that_begins_with_llama(
     assert "Built with Llama." in card.text
 
 
+@pytest.mark.parametrize(("method", "holds"), [("full", "model.safetensors"), ("qlora", "adapter_model.safetensors")])
+def test_other_methods_are_pushed_as_what_they_left(
+    hub: Hub, new_run: NewRun, finetune: Cli, tmp_path: Path, jobs_here: None, method: str, holds: str
+) -> None:
+    """QLoRA's adapter is proved on the 16-bit base that the card names, and held against the one in 4 bits."""
+    made = new_run("go", evaluate={"systems": ("zero_shot",), "suites": ()}, steps=2, method=method)
+    assert main(str(made.path)) == 0
+    if method == "full":
+        assert pushed(finetune, made, tmp_path / "out", "--form", "adapter").code == 2
+    answer = pushed(finetune, made, tmp_path / "out")
+    assert answer.code == 0, answer.out
+    assert holds in hub.repos["me/tickets"].files
+    assert ("retest" in answer.json["equivalence"]) is (method == "qlora")
+
+
 @pytest.mark.parametrize(
     ("words", "repo", "public"),
     [
