@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -221,6 +223,21 @@ def test_it_asks_first_and_checks_what_can_be_checked_before_anything_runs(
     assert "no token" in finetune(*words, "--yes", "--repo", "me/tickets").json["error"]["what"]
     assert hub.asked == []
     assert len(all_runs()) == 1, "no export was started"
+
+
+def test_a_person_at_a_terminal_is_shown_the_plan_and_may_say_no(
+    hub: Hub, run: RunFolder, finetune: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr(sys, "stdin", Terminal("n\n"))
+    answer = finetune("export", run.name, "--to", "hub", "-o", tmp_path / "out", "--repo", "me/tickets")
+    assert answer.code == 130
+    assert "Pushes the adapter" in answer.err
+    assert "Push to me/tickets?" in answer.err
+    assert (hub.asked, len(all_runs())) == ([], 1)
 
 
 def test_a_login_goes_to_its_own_hub_alone(hub: Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
