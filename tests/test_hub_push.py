@@ -14,11 +14,7 @@ import pytest
 from conftest import Answer, Finished, command
 from hub_server import TOKEN, Hub, Repo, hub_serving
 from huggingface_hub import EvalResult, ModelCard, constants
-from test_session import gather
 
-from agent.events import ApprovalNeeded
-from agent.foreseen import foreseen
-from agent.session import Session
 from executor.__main__ import main
 from executor.files import read_json, sha256_file
 from executor.home import runs_folder
@@ -26,7 +22,6 @@ from executor.hub_spec import endpoint_of, token_for
 from executor.run_folder import RunFolder, all_runs
 from executor.spec import save_spec
 from tools.base import UserError
-from tools.export import EXPORT
 
 NewRun = Callable[..., RunFolder]
 Cli = Callable[..., Answer]
@@ -297,37 +292,6 @@ def test_other_methods_are_pushed_as_what_they_left(
     assert answer.code == 0, answer.out
     assert holds in hub.repos["me/tickets"].files
     assert ("retest" in answer.json["equivalence"]) is (method == "qlora")
-
-
-@pytest.mark.parametrize(
-    ("words", "repo", "public"),
-    [
-        ("push it to the hub as me/tickets", "me/tickets", False),
-        ("Please upload the model as `my-org/tickets.v2` to Hugging Face, publicly.", "my-org/tickets.v2", True),
-    ],
-)
-async def test_in_the_chat_a_push_is_shown_before_it_is_approved(
-    hub: Hub, run: RunFolder, words: str, repo: str, public: bool
-) -> None:
-    async with Session(chat="push") as session:
-        events = await gather(session.send(words))
-        asked = events[-1]
-        assert isinstance(asked, ApprovalNeeded)
-        assert asked.tool == "export"
-        assert f"--repo {repo}" in asked.command
-        assert ("--public" in asked.command) is public
-        plan = foreseen(EXPORT, asked.args)
-        assert f"`{repo}` to 127.0.0.1, {'visible for everyone' if public else 'private'}" in plan
-        assert "no row is sent" in plan
-        await gather(session.answer_approval(False))
-    assert hub.asked == []
-    assert len(all_runs()) == 1
-
-
-async def test_a_question_about_the_hub_pushes_nothing(hub: Hub, run: RunFolder) -> None:
-    async with Session(chat="push") as session:
-        events = await gather(session.send("Can I push it to the hub as me/tickets?"))
-    assert not any(isinstance(event, ApprovalNeeded) for event in events)
 
 
 def test_the_card_says_what_the_run_measured(hub: Hub, finished: Finished, tmp_path: Path) -> None:
