@@ -255,7 +255,8 @@ def jobs_here(monkeypatch: pytest.MonkeyPatch) -> None:
             main(str(run.path))
         return run
 
-    monkeypatch.setattr("tools.jobs.start", run_here)
+    for module in ("tools.jobs", "tools.train"):
+        monkeypatch.setattr(f"{module}.start", run_here)
     monkeypatch.setattr("torch.set_num_threads", lambda count: None)
     monkeypatch.setattr(suites, "load", lambda name: whole(name).model_copy(update={"items": whole(name).items[:4]}))
 

@@ -200,7 +200,7 @@ def test_ctrl_c_asks_the_run_to_stop(
     def interrupted(name: str) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("tools.jobs.start", lambda run: run)
+    monkeypatch.setattr("tools.train.start", lambda run: run)
     monkeypatch.setattr("agent.follow.wait", interrupted)
     monkeypatch.setattr("agent.follow.ask_to_stop", ask)
     answer = finetune("train", "--resume", run.name, "--json")

@@ -30,7 +30,7 @@ from executor.train.model import to_train
 from executor.train.objective import OBJECTIVES
 from executor.train.step import make_optimizer, prepared, step_that_fits
 from executor.train.workers import free_port
-from tools.jobs import from_spec
+from tools.train import from_spec
 
 NewRun = Callable[..., RunFolder]
 STEPS = 80

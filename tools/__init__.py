@@ -13,13 +13,14 @@ from tools.diagnose import DIAGNOSE
 from tools.evaluate import EVALUATE
 from tools.export import EXPORT
 from tools.hosted import HOSTED_TOOLS
-from tools.jobs import COMPARE, GO, TRAIN
+from tools.jobs import COMPARE, GO
 from tools.look_up import FACTS, LOOK_UP
 from tools.models import RECOMMEND_MODELS
 from tools.plan import PLAN, PROBE
 from tools.runs import RUNS
 from tools.sample import SAMPLE_TOOLS
 from tools.serving import TRY
+from tools.train import TRAIN
 from tools.versions import VERSION_TOOLS
 
 TOOLS: tuple[Tool[Any, Any], ...] = (

@@ -3,32 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from pydantic import Field
 
-from executor.errors import UsageError, UserError
-from executor.files import read_json, read_jsonl, sha256_rows
-from executor.launch import train_along
-from executor.place import Launcher, Place, check_place, follows, launched, load_place, save_place
-from executor.run_folder import RunFolder, create_run, find_run
+from executor.errors import UsageError
+from executor.place import Launcher, Place, check_place, launched, save_place
+from executor.run_folder import RunFolder
 from executor.spec import (
-    STAGES,
-    Curriculum,
     EndpointSpec,
-    Method,
     MetricName,
     RunKind,
     RunSpec,
     System,
-    TrackerName,
-    load_spec,
 )
 from tools.base import Result, Tool
 from tools.judging import endpoint_of, form_of, harness_of
 from tools.licence import LicenceArgs, Rights
-from tools.planned import leaving, method_text, planned_text, power_text
-from tools.planning import Measure, Planned, Wish, plan_job, rates_of
+from tools.planned import leaving, planned_text, power_text
+from tools.planning import Measure, Planned, Wish, plan_job
 from tools.runs import start
 
 SYSTEMS: tuple[System, ...] = get_args(System)
@@ -41,8 +34,6 @@ JOB_OPTIONS = (
     "--harness {harness} --processes {processes} --data-licence {data_licence} --teacher {teacher}"
 )
 """every argument but the data: whoever approves a call sees all of it"""
-TRAIN_RATIOS = (0.8, 0.1, 0.1)
-Choice = Literal["auto"] | Method
 
 
 class JobResult(Result):
@@ -212,118 +203,6 @@ def run_compare(args: CompareArgs) -> JobResult:
     return launch(planned.create(), planned.spec, words, placed(planned.spec, args.processes))
 
 
-def named(choice: Choice) -> Method | None:
-    """The method that the user named; None: it is to be chosen."""
-    return None if choice == "auto" else choice
-
-
-class TrainArgs(LicenceArgs):
-    data: str | None = None
-    """a file with examples, or a spec.yaml"""
-    resume: str | None = None
-    """a run to go on with, instead of data"""
-    base_model: str | None = None
-    method: Choice = "auto"
-    """how to train; auto is LoRA, or QLoRA where only that fits in memory"""
-    sweep: str | None = None
-    """learning rates to try on short trainings first, such as lr=1e-4,2e-4,5e-4"""
-    curriculum: Curriculum = "none"
-    """easy rows first: staged (a third, two thirds, all) or continuous (a growing share)"""
-    processes: int | None = Field(default=None, ge=1)
-    """processes that train together, a GPU or some CPU cores each; not given: 1, or as the resumed run had"""
-    launcher: Launcher | None = None
-    """who starts them: local (this host) or ray (its cluster)"""
-    track: TrackerName | None = None
-    """where the metrics are sent to as well; its package is an extra"""
-
-    def only(self, **named: str) -> bool:
-        """Whether nothing but `named` is given, and where to train."""
-        return self == TrainArgs(**named, processes=self.processes, launcher=self.launcher)
-
-
-def training_wish(args: TrainArgs, data: Path) -> Wish:
-    return Wish(
-        data=data, base_model=args.base_model, method=named(args.method), curriculum=args.curriculum,
-        rates=rates_of(args.sweep) if args.sweep else (), tracker=args.track, rights=Rights.of(args),
-    )  # fmt: skip
-
-
-def plan_train(args: TrainArgs) -> str:
-    if args.resume:
-        run = find_run(args.resume)
-        return f"Run `{run.name}`, which is {run.status()['state']}, goes on at its first unfinished stage."
-    path = Path(args.data or "").expanduser()
-    if path.suffix.lower() in (".yaml", ".yml"):
-        spec = load_spec(path)
-        placed(spec, args.processes, args.launcher)
-        return f"Trains again from {path.name}: {method_text(spec)}, {spec.train.steps} steps on {spec.data.path}."
-    planned = plan_job("train", training_wish(args, path), TRAIN_RATIOS)
-    placed(planned.spec, args.processes, args.launcher)
-    return planned_text(planned)
-
-
-def run_train(args: TrainArgs) -> JobResult:
-    if follows():
-        train_along()
-    if args.resume:
-        if not args.only(resume=args.resume):
-            raise UsageError("A run goes on with its own data, model and settings", "--resume", "Name only the run.")
-        return resume(find_run(args.resume), args.processes, args.launcher)
-    if not args.data:
-        raise UsageError("Nothing to train on", "finetune train", "Name a data file, a spec.yaml, or --resume RUN.")
-    path = Path(args.data).expanduser()
-    if path.suffix.lower() in (".yaml", ".yml"):
-        if not args.only(data=args.data):
-            raise UsageError("The spec names model, method and settings", str(path), "Change them in the spec itself.")
-        place = placed(load_spec(path), args.processes, args.launcher)
-        run = from_spec(path)
-        return launch(run, run.spec(), f"Training again from {path}.", place)
-    planned = plan_job("train", training_wish(args, path), TRAIN_RATIOS)
-    place = placed(planned.spec, args.processes, args.launcher)
-    return launch(planned.create(), planned.spec, planned_text(planned), place)
-
-
-def resume(run: RunFolder, processes: int | None = None, launcher: Launcher | None = None) -> JobResult:
-    """Go on at the first unfinished stage, where it was or as asked for; a finished run is left as it is."""
-    if launched() > 1 and run.summary("train") is not None:
-        raise UserError("Its training is over", run.name, f"Run `finetune train --resume {run.name}` without torchrun.")
-    if run.status()["state"] == "done":
-        return JobResult(run=str(run.path), status="done", summary=f"Run `{run.name}` is already done.")
-    resumed = f"Resumed run `{run.name}` at its first unfinished stage."
-    save_place(placed(run.spec(), processes, launcher, load_place(run.path)), run.path)
-    start(run)
-    return JobResult(run=str(run.path), status="running", summary=resumed, estimate=run.spec().estimate)
-
-
-def from_spec(path: Path) -> RunFolder:
-    """A new training run with the spec's parameters on the spec's data: the copy beside the spec, or its source."""
-    spec = load_spec(path)
-    spec = spec.model_copy(update={"kind": "train", "stages": STAGES["train"]})
-    beside = path.parent / "data"
-    record_file = path.parent / "data.json"
-    if record_file.exists() and (beside / "train.jsonl").exists():
-        record = read_json(record_file)
-        splits = {name: read_jsonl(beside / f"{name}.jsonl") for name in record["splits"]}
-        changed = [name for name, rows in splits.items() if sha256_rows(rows) != record["splits"][name]["sha256"]]
-        if changed:
-            raise UserError(
-                f"The {', '.join(changed)} rows changed since this spec was made", str(beside),
-                "Train on the data file itself, so that the change is recorded.",
-            )  # fmt: skip
-        return create_run(spec, splits, record)
-    wish = Wish(
-        data=Path(spec.data.path),
-        test=Path(spec.data.test) if spec.data.test else None,
-        task=spec.data.task,
-        mapping=spec.data.mapping,
-        seed=spec.data.seed,
-    )
-    planned = plan_job("train", wish, TRAIN_RATIOS)
-    if planned.spec.data.version != spec.data.version:
-        raise UserError("The data changed since this spec was made", spec.data.path, "Make the plan again.")
-    return Planned(planned.prepared, spec).create()
-
-
 GO = Tool(
     name="go",
     description=(
@@ -332,16 +211,6 @@ GO = Tool(
     ),
     args=GoArgs, result=JobResult, run=run_go, asks_first=True, plan=plan_go,
     command=f"finetune go {{data}} {JOB_OPTIONS}",
-)  # fmt: skip
-TRAIN = Tool(
-    name="train",
-    description="Train (LoRA, QLoRA, DoRA, full) on a data file or a spec, or resume a run. Returns at once.",
-    args=TrainArgs, result=JobResult, run=run_train, asks_first=True, plan=plan_train,
-    command=(
-        "finetune train {data} --resume {resume} --base-model {base_model} --method {method} "
-        "--sweep {sweep} --curriculum {curriculum} --processes {processes} --launcher {launcher} --track {track} "
-        "--data-licence {data_licence} --teacher {teacher}"
-    ),
 )  # fmt: skip
 COMPARE = Tool(
     name="compare",

@@ -10,10 +10,11 @@ from executor.errors import UserError
 from executor.model_cache import prepared_folder
 from executor.spec import Curriculum, TrackerName, save_spec
 from tools.base import Result, Tool
-from tools.jobs import TRAIN_RATIOS, Choice, DataArgs, JobResult, launch, named
+from tools.jobs import DataArgs, JobResult, launch
 from tools.licence import Rights
 from tools.planned import measured_here, planned_text
 from tools.planning import Wish, mask_of, plan_job, rates_of
+from tools.train import TRAIN_RATIOS, Choice, named
 
 
 class PlanArgs(DataArgs):
