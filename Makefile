@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup demo test check bench bench-advice bench-data bench-train bench-kills bench-predict bench-qlora bench-faults bench-eval bench-tui clean
+.PHONY: setup demo test check bench bench-advice bench-data bench-train bench-kills bench-predict bench-qlora bench-faults bench-eval bench-tui bench-parsers clean
 
 setup: $(READY)
 
@@ -50,6 +50,9 @@ bench-eval: setup
 
 bench-tui: setup
 	$(BIN)/python bench/tui.py
+
+bench-parsers: setup
+	$(BIN)/python bench/parsers.py
 
 bench-qlora: setup
 	$(BIN)/python bench/qlora.py $(OPTIONS)

@@ -15,6 +15,7 @@ from tools.base import Interrupted, UsageError, UserError
 RENAMED = {"map": "mapping", "form": "answer_format", "slice": "slices"}
 """options whose arguments have another name"""
 METHODS = ("auto", "lora", "qlora", "dora", "full")
+TRAINERS = ("trl", "axolotl", "llamafactory", "unsloth")
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Approve what would ask first.")]
 Sweep = Annotated[str | None, typer.Option(help="Learning rates to try first, such as lr=1e-4,2e-4,5e-4.")]
@@ -177,7 +178,8 @@ def plan(
     data: str,
     base_model: BaseModel = None,
     method: Annotated[str, typer.Option(help="auto, lora, qlora, dora or full")] = "auto",
-    out: Annotated[Path | None, typer.Option(help="Where to write the spec.")] = None,
+    to: Annotated[str | None, typer.Option(help="trl, axolotl, llamafactory or unsloth: its configuration.")] = None,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="Where to write; with --to, a folder.")] = None,
     task: Task = None,
     map: Map = None,  # noqa: A002
     sweep: Sweep = None,
@@ -191,6 +193,8 @@ def plan(
 ) -> None:
     """Every training parameter with its reason; memory and time before spending."""
     known_method(method)
+    if to is not None and to not in TRAINERS:
+        raise UsageError(f'Unknown trainer "{to}"', "--to", f"Choose one of {', '.join(TRAINERS)}.")
     more = {
         "data": data,
         "base_model": base_model,
@@ -203,9 +207,10 @@ def plan(
         "task": task,
         "mapping": cli_data.mapping(map) or None,
     }
-    written = str(out) if out else None
-    made = call("plan", **more, out=written, overwrite=yes)
-    if measure and made.measurable and not made.measured and measured_steps(more):
+    folder = f"{Path(data).stem or 'plan'}-{to}" if to else None
+    written = str(out) if out else folder
+    made = call("plan", **more, to=to, out=written, overwrite=yes)
+    if measure and not to and made.measurable and not made.measured and measured_steps(more):
         made = call("plan", **more, out=written, overwrite=True)
     raise typer.Exit(emit_result(made, json))
 

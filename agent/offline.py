@@ -22,6 +22,7 @@ from agent.heard import (
     Said,
     answers_questions,
     chooses,
+    last_path,
     questions_put,
     said,
     task_told,
@@ -59,6 +60,14 @@ NAMED = re.compile(
 PUBLIC = re.compile(r"(?<!not )\bpublic(?:ly)?\b", re.IGNORECASE)
 FORMS = {"ollama": "ollama", "gguf": "gguf", "llama.cpp": "gguf", "vllm": "vllm", "merged": "merged",
          "safetensors": "merged"}  # fmt: skip
+TRAINER = re.compile(r"\b(trl|axolotl|llama-?\s?factory|unsloth)\b", re.IGNORECASE)
+WRITES = re.compile(
+    r"\W*(?:(?:ok(?:ay)?|please|now|then|and|so|can you|could you|i (?:want|need)(?: you to)?|let'?s)\W+)*"
+    r"(?:(?:write|make|create|give|generate|produce|export|plan|show)\b|(?:an?|the) )[^.?!]{0,60}"
+    r"\b(?:config\w*|ya?ml|script|recipe|plan|set-?up)\b",
+    re.IGNORECASE,
+)
+"""an order to write the plan as another trainer's configuration"""
 OUTCOME = re.compile(
     r"\W*(?:(?:so|and|ok(?:ay)?|well|now|then)\W+)*(?:(?:did|does|has|was) (?:it|that|this|the \w+) "
     r"(?:really |actually )?(?:help|work|pay|improve|better|worth|finish|end|go well)|"
@@ -128,6 +137,8 @@ def first_calls(now: Said) -> list[ToolCall]:
         return []
     if now.ordered:
         return [call("plan", data=now.ordered)]
+    if (trainer := handed(now)) and (rows := now.path or last_path(now.earlier)) and not is_log(rows):
+        return [call("plan", data=rows, to=trainer, out=f"{Path(rows).stem}-{trainer}")]
     data = data_named(now.text, now.path)
     if data and not is_log(data) and orders_measurement(now.text):
         return [call("compare", data=data, **measured_args(now.text, data))]
@@ -204,6 +215,14 @@ def pushed_as(now: Said) -> dict[str, Any]:
     if found is None:
         return {}
     return {"repo": found["repo"]} | ({"public": True} if PUBLIC.search(now.text) else {})
+
+
+def handed(now: Said) -> str | None:
+    """The trainer for which the words order a configuration."""
+    named = TRAINER.search(now.text)
+    if named is None or not WRITES.match(now.text):
+        return None
+    return re.sub(r"[-\s]", "", named.group(1).lower())
 
 
 def formatted(path: str) -> dict[str, Any]:
