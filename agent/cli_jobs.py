@@ -305,6 +305,7 @@ def evaluate(
     model: EndpointModel = None,
     key_env: KeyEnv = None,
     against: Annotated[str | None, typer.Option(help="base, or a run; its own baselines if not given.")] = None,
+    since: Annotated[str | None, typer.Option(help="last, first or a run: did its answers drift? For cron.")] = None,
     base_model: BaseModel = None,
     target: Target = None,
     harness: Harness = None,

@@ -18,6 +18,7 @@ STAGES = {
     "decide": "Deciding",
     "train": "Training",
     "evaluate": "Evaluating base and tuned",
+    "drift": "Comparing with earlier answers",
     "export": "Exporting and proving",
     "report": "Writing the report",
 }

@@ -23,7 +23,7 @@ WRITTEN = frozenset({"out"})
 """arguments that are paths to write"""
 PERHAPS = frozenset({"a", "against", "answer_format", "b", "base_model", "harness", "symptom", "version"})
 """arguments that are a name, words, or a path to read"""
-RUNS = frozenset({"other", "resume", "run"})
+RUNS = frozenset({"other", "resume", "run", "since"})
 """arguments that are a run's name or its folder; a spec says what a run does, so it must be the workspace's or named"""
 IN_SPEC = (("data", "path"), ("data", "test"), ("data", "documents"), ("model", "folder"))
 """what a spec.yaml reads"""

@@ -17,14 +17,14 @@ from executor.spec_part import Part
 NAME = r"^[A-Za-z0-9_][\w. -]*(/[A-Za-z0-9_][\w.-]*)?$"
 """names reach paths and commands, and a spec may come from elsewhere: no `..`, no leading dot, no option"""
 Stage = Literal[
-    "prepare_model", "probe", "baselines", "decide", "train", "evaluate", "curve", "judge", "export", "report"
+    "prepare_model", "probe", "baselines", "decide", "train", "evaluate", "curve", "judge", "drift", "export", "report"
 ]
 Method = Literal["lora", "qlora", "dora", "full"]
 Fault = Literal["untrained", "too_long", "endless", "doubled_start"]
 """of a training row: no token of a reply is trained, longer than max_length, no end of a reply, two start tokens"""
 Curriculum = Literal["none", "staged", "continuous"]
 Select = Literal["last", "eval_loss", "task_metric"]
-RunKind = Literal["go", "compare", "train", "evaluate", "endpoint", "probe", "export"]
+RunKind = Literal["go", "compare", "train", "evaluate", "endpoint", "watch", "probe", "export"]
 TrackerName = Literal["trackio", "mlflow", "wandb", "tensorboard"]
 System = Literal["zero_shot", "prompt", "few_shot", "rag", "fine_tuned"]
 MetricName = Literal[
@@ -38,6 +38,7 @@ STAGES: dict[str, tuple[Stage, ...]] = {
     "evaluate": ("prepare_model", "baselines", "evaluate", "report"),
     "export": ("prepare_model", "export"),
     "endpoint": ("prepare_model", "baselines", "judge", "report"),
+    "watch": ("prepare_model", "baselines", "drift", "report"),
 }
 
 
@@ -212,6 +213,10 @@ class EndpointSpec(Part):
 
 
 class EvaluateSpec(Part):
+    since: str | None = None
+    """a watch: the folder of the run whose answers today's are held against, absolute"""
+    since_system: str | None = None
+    """the system whose answers those are"""
     systems: tuple[System, ...] = ("zero_shot", "few_shot")
     """baselines, cheapest first"""
     endpoints: tuple[EndpointSpec, ...] = ()

@@ -19,6 +19,7 @@ from executor.job import Job
 from executor.prepare_model import prepare_model
 from executor.spec import Stage
 from executor.stage_curve import curve
+from executor.stage_drift import drift
 from executor.stage_evaluate import baselines, decide_stage, evaluate, judge
 from executor.stage_export import export
 from executor.stage_train import probe, train_stage
@@ -50,7 +51,7 @@ def prove_mask(job: Job, template: ChatTemplate) -> None:
     job.say(marked(found["train"]))
 
 
-TOLD = ("costs", "choices", "slices", "left_out", "neutral_loss", "learning_curve", "judged")
+TOLD = ("costs", "choices", "slices", "left_out", "neutral_loss", "learning_curve", "judged", "watched")
 """what stages found beyond the contract's keys"""
 
 
@@ -73,7 +74,7 @@ def report_stage(job: Job) -> dict[str, Any]:
 def result_of(job: Job) -> dict[str, Any]:
     """Everything the finished stages found, under the contract's names."""
     found: dict[str, Any] = {}
-    for stage in ("baselines", "train", "evaluate", "judge", "curve"):
+    for stage in ("baselines", "train", "evaluate", "judge", "curve", "drift"):
         found |= job.run.summary(stage) or {}
     before = job.run.summary("decide")
     if before is not None:
@@ -91,6 +92,7 @@ def result_of(job: Job) -> dict[str, Any]:
         "verdict": found.get("verdict"),
         "verdict_reasons": found.get("verdict_reasons"),
         "metrics": found.get("metrics"),
+        "drift": found.get("drift"),
         **{key: found[key] for key in TOLD if key in found},
         **({"sweep": found["sweep"]} if found.get("sweep") else {}),
         "dataset": job.spec.data.version,
@@ -106,6 +108,7 @@ RUNNERS: dict[Stage, Callable[[Job], dict[str, Any]]] = {
     "evaluate": evaluate,
     "curve": curve,
     "judge": judge,
+    "drift": drift,
     "export": export,
     "report": report_stage,
 }

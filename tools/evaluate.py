@@ -13,14 +13,16 @@ from executor.errors import UsageError, UserError
 from executor.evaluate.metrics import choose as choose_metric
 from executor.files import read_json, sha256_rows, write_json
 from executor.run_folder import RunFolder, create_run, find_run
-from executor.spec import STAGES, DataSpec, EvaluateSpec, RunSpec, TrainSpec
+from executor.spec import STAGES, DataSpec, EndpointSpec, EvaluateSpec, RunKind, RunSpec, System, TrainSpec
 from knowledge.load import number
 from tools.base import Args, Tool
 from tools.base_model import resolve_model
 from tools.jobs import JobResult, launch
 from tools.judging import endpoint_of, harness_of
+from tools.watch import earlier_run, found_earlier, rows_asked, since_spec
 
 BASE = "base"
+Parts = dict[str, list[Any]]
 
 
 class EvaluateArgs(Args):
@@ -36,6 +38,9 @@ class EvaluateArgs(Args):
     """name of the environment variable with the endpoint's key (never the key itself); none if it asks for none"""
     against: str | None = None
     """what it is held against: base, or a tuned run; a run's own baselines if not given"""
+    since: str | None = None
+    """watch a model in use: hold its answers against those of an earlier run on the same rows (its name, or last or
+    first for the newest or oldest evaluation of the same model); tells whether it dropped, and no verdict"""
     base_model: str | None = None
     """against base: which one; the embedded model if not given"""
     harness: tuple[str, ...] = ()
@@ -48,6 +53,8 @@ def run_evaluate(args: EvaluateArgs) -> JobResult:
     if (args.run is None) == (args.endpoint is None):
         fix = "finetune evaluate RUN --data FILE, or --endpoint URL --model NAME --data FILE."
         raise UsageError("Name a run or an endpoint, one of them", "finetune evaluate", fix)
+    if args.since:
+        return watched(args)
     if args.run is None:
         return of_endpoint(args) if args.against in (None, BASE) else of_endpoint_against(args, find_run(args.against))
     return of_run(args, find_run(args.run))
@@ -90,27 +97,65 @@ def of_endpoint(args: EvaluateArgs) -> JobResult:
 
     What is right, and in which form, is then told by the answers of the test rows themselves.
     """
-    endpoint, path = endpoint_of(args.endpoint, args.model, args.key_env), Path(args.data).expanduser()
+    endpoint = endpoint_of(args.endpoint, args.model, args.key_env)
+    spec, parts, record = on_its_own(args, endpoint, "endpoint", ("zero_shot",))
+    run = create_run(spec, parts, record)
+    words = (
+        f"Evaluating {endpoint.name} against {spec.model.name} on {len(parts['test'])} rows of {Path(args.data).name}."
+    )
+    return launch(run, spec, words)
+
+
+def watched(args: EvaluateArgs) -> JobResult:
+    """A model in use on the rows that it was measured with, held against the answers that it gave then."""
+    if args.against or args.harness:
+        raise UsageError("--since compares with earlier answers alone", "--since", "Leave out --against and --harness.")
+    endpoint = endpoint_of(args.endpoint, args.model, args.key_env) if args.endpoint else None
+    before = earlier_run(args.since or "")
+    trained = find_run(args.run) if args.run else before if before and before.rows("train") else None
+    tuned = tuned_folder(trained) if trained and not endpoint else None
+    if trained:
+        changes: dict[str, Any] = {
+            "systems": () if endpoint else ("fine_tuned",), "endpoints": (endpoint,) if endpoint else (), "suites": (),
+            "adapter": str(tuned) if tuned else None, "against": None, "since": None, "since_system": None,
+        }  # fmt: skip
+        spec, parts, record = laid_out(args, trained, trained.spec().model_copy(update={"kind": "watch"}), changes)
+    else:
+        spec, parts, record = on_its_own(args, endpoint_of(args.endpoint, args.model, args.key_env), "watch", ())
+    asked = rows_asked(parts["test"])
+    before = before or found_earlier(args.since or "", endpoint, tuned, asked)
+    if before and not trained and not args.base_model:  # its tokenizer measures how long an answer may be
+        spec = spec.model_copy(update={"model": before.spec().model})
+    spec = since_spec(spec, before, endpoint, asked)
+    run = create_run(spec, parts, record)
+    name = endpoint.name if endpoint else trained.name if trained else ""
+    beside = f", beside {before.name}" if before else "; nothing earlier is there to compare with"
+    return launch(run, spec, f"Asking {name} {len(parts['test'])} rows of {Path(args.data).name}{beside}.")
+
+
+def on_its_own(
+    args: EvaluateArgs, endpoint: EndpointSpec, kind: RunKind, systems: tuple[System, ...]
+) -> tuple[RunSpec, Parts, dict[str, Any]]:
+    """Spec, rows and record of a file of test rows alone."""
+    path = Path(args.data).expanduser()
     rows, task, source = alone(path)
     metric, _ = choose_metric(task.kind, [answer(row) for row in rows])
     sealed = sha256_rows(rows)
     spec = RunSpec(
-        kind="endpoint",
-        stages=STAGES["endpoint"],
+        kind=kind,
+        stages=STAGES[kind],
         model=resolve_model(args.base_model),
         data=DataSpec(
             path=str(path.absolute()), test=str(path.absolute()), version=sealed, kind=task.kind, labels=task.labels
         ),
         train=TrainSpec(steps=1),
         evaluate=EvaluateSpec(
-            systems=("zero_shot",), endpoints=(endpoint,), metric=metric, suites=(), target=args.target,
+            systems=systems, endpoints=(endpoint,), metric=metric, suites=(), target=args.target,
             min_useful_gain=number("gates", "min_useful_gain"),
         ),
     )  # fmt: skip
     record = {"version": sealed, "splits": {"test": {"rows": len(rows), "sha256": sealed}}, "source": source}
-    run = create_run(spec, {"test": rows}, {**record, "task": task.model_dump(mode="json"), "lineage": []})
-    words = f"Evaluating {endpoint.name} against {spec.model.name} on {len(rows)} rows of {path.name}."
-    return launch(run, spec, words)
+    return spec, {"test": rows}, {**record, "task": task.model_dump(mode="json"), "lineage": []}
 
 
 def tuned_folder(run: RunFolder) -> Path:
@@ -122,8 +167,10 @@ def tuned_folder(run: RunFolder) -> Path:
     return tuned
 
 
-def run_on(args: EvaluateArgs, trained: RunFolder, spec: RunSpec, changes: dict[str, Any]) -> tuple[RunFolder, int]:
-    """A new run on the rows of the file with the trained run's rows beside them; and how many rows it tests."""
+def laid_out(
+    args: EvaluateArgs, trained: RunFolder, spec: RunSpec, changes: dict[str, Any]
+) -> tuple[RunSpec, Parts, dict[str, Any]]:
+    """Spec, rows and record of a run on the rows of the file, with the trained run's rows beside them."""
     train_rows = trained.rows("train")
     columns = (*spec.data.slices, *((spec.data.cluster,) if spec.data.cluster else ()))
     rows = rows_to_test(Path(args.data).expanduser(), train_rows, spec.data.mapping, columns)
@@ -137,22 +184,28 @@ def run_on(args: EvaluateArgs, trained: RunFolder, spec: RunSpec, changes: dict[
     test = str(Path(args.data).expanduser().absolute())
     data = spec.data.model_copy(update={"test": test, "version": record["version"]})
     spec = spec.model_copy(update={"stages": STAGES[spec.kind], "evaluate": evaluate, "data": data, "estimate": None})
+    return spec, parts, record
+
+
+def run_on(args: EvaluateArgs, trained: RunFolder, spec: RunSpec, changes: dict[str, Any]) -> tuple[RunFolder, int]:
+    """A new run on the rows of the file with the trained run's rows beside them; and how many rows it tests."""
+    spec, parts, record = laid_out(args, trained, spec, changes)
     run = create_run(spec, parts, record)
     for system in spec.evaluate.systems:  # set up as it was then
         if trained.choice(system).exists():
             write_json(run.choice(system), read_json(trained.choice(system)))
-    return run, len(rows)
+    return run, len(parts["test"])
 
 
 EVALUATE = Tool(
     name="evaluate",
     description=(
         "Measure a trained run against its base model or another run, or a model on a server against either, on the "
-        "rows of a file. Starts a run, returns at once."
+        "rows of a file; or, with `since`, whether a model in use drifted. Starts a run, returns at once."
     ),
     args=EvaluateArgs, result=JobResult, run=run_evaluate, asks_first=True,
     command=(
         "finetune evaluate {run} --data {data} --endpoint {endpoint} --model {model} --key-env {key_env} "
-        "--against {against} --base-model {base_model} --target {target} --harness {harness}"
+        "--against {against} --since {since} --base-model {base_model} --target {target} --harness {harness}"
     ),
 )  # fmt: skip

@@ -133,6 +133,10 @@ def result_text(result: dict[str, Any]) -> str:
     """A finished job in words: verdict or decision first, then the scores with their intervals."""
     if result.get("equivalence"):
         return exported_text(result)
+    if "watched" in result:
+        from tools.watch import watch_text
+
+        return watch_text(result)
     if not result.get("decision") and not result.get("verdict"):
         metrics = result.get("metrics") or {}
         loss = metrics.get("eval_loss")
@@ -211,7 +215,8 @@ def outcome(run: str) -> dict[str, Any]:
 
 def exit_code(result: dict[str, Any]) -> int:
     unequal = (result.get("equivalence") or {}).get("equal") is False
-    return 1 if result.get("verdict") in NOT_GOOD or unequal else 0
+    dropped = (result.get("drift") or {}).get("dropped") is True
+    return 1 if result.get("verdict") in NOT_GOOD or unequal or dropped else 0
 
 
 RUNS = Tool(

@@ -59,6 +59,11 @@ def question_key(row: Row) -> str:
     return "\n".join(" ".join(text.casefold().split()) for text in texts)
 
 
+def asking_key(prompt: Any, expected: Any) -> str:
+    """Equal for two times that the same row is asked: the messages and the answer that is right."""
+    return json.dumps([prompt, str(expected).strip()], ensure_ascii=False, sort_keys=True)
+
+
 def whole_key(row: Row) -> str:
     """Equal only for rows that train the same: spaces around texts, ids and other columns aside."""
     turns = [

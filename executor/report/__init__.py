@@ -5,7 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 from executor.files import write_text
-from executor.report import again, delivered, examples, licences, markdown, page, record, results, systems, training
+from executor.report import (
+    again,
+    delivered,
+    examples,
+    licences,
+    markdown,
+    page,
+    record,
+    results,
+    systems,
+    training,
+    watched,
+)
 from executor.report.document import Report
 from executor.report.folder import RunFiles, read_run
 
@@ -29,6 +41,7 @@ def build(run: RunFiles) -> Report:
     """The content of the report, before it has a form."""
     sections = (
         systems.asked(run),
+        watched.drift(run),
         results.why(run),
         results.scores(run),
         results.comparison(run),
@@ -53,4 +66,4 @@ def build(run: RunFiles) -> Report:
         record.broken(run),
     )
     kept = tuple(section for section in sections if section is not None)
-    return Report(run.path.absolute().name, results.answer(run), kept)
+    return Report(run.path.absolute().name, watched.answer(run) or results.answer(run), kept)

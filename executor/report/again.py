@@ -26,7 +26,7 @@ def again(run: RunFiles) -> Section:
 
     lines = []
     source = mapping(run.data.get("source")).get("path") or mapping(run.spec.get("data")).get("path")
-    if kind in ("evaluate", "endpoint"):
+    if kind in ("evaluate", "endpoint", "watch"):
         lines.append(("the same evaluation", " ".join(["finetune evaluate", *evaluated(run)])))
     elif source:
         verb = kind if kind in WHOLE else "go"
@@ -91,7 +91,8 @@ def evaluated(run: RunFiles) -> list[str]:
     alone = servers and not tuned
     named += [("--against", against), ("--base-model", _model(run) if alone else None)]
     named += [("--harness", task) for task in evaluate.get("harness") or []]
-    words = _options([*named, ("--target", evaluate.get("target"))])
+    since = evaluate.get("since") or ("last" if run.spec.get("kind") == "watch" else None)
+    words = _options([*named, ("--since", since), ("--target", evaluate.get("target"))])
     return words if servers or not tuned else [shlex.quote(str(Path(str(tuned)).parent)), *words]
 
 
