@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
@@ -290,6 +292,21 @@ def test_their_own_parsers_read_it(trainer: Any, objective: str, tmp_path: Path)
     assert len(same) > 20
     assert same == {name: ours[name] for name in same}, "what was read is what was written"
     assert not found.get("lost")
+
+
+@pytest.mark.parametrize("pairs", [False, True])
+def test_trl_trains_with_it(finetune: Finetune, table: Path, tiny_model: Path, tmp_path: Path, pairs: bool) -> None:
+    data = parsers.pairs(tmp_path / "pairs.jsonl") if pairs else table
+    out = tmp_path / "out"
+    made = finetune("plan", data, "--base-model", tiny_model, "--method", "dora", "--to", "trl", "-o", out, "--json")
+    assert made.code == 0, made.err
+    script = f"trl.scripts.{'dpo' if pairs else 'sft'}"
+    assert made.json["written"]["command"] == f"trl {script[-3:]} --config trl.yaml"
+    command = [sys.executable, "-P", "-m", script, "--config", "trl.yaml", "--use_cpu", "true", "--max_steps", "2"]
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "HOME": str(tmp_path)}
+    done = subprocess.run(command, cwd=out, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert json.loads((out / "output" / "adapter_config.json").read_text())["use_dora"] is True
 
 
 def test_a_key_that_they_do_not_have_is_found(tmp_path: Path) -> None:
