@@ -142,8 +142,8 @@ def test_each_source_of_a_model_names_what_it_needs(given: dict[str, Any], lacks
 
 
 def test_every_kind_of_run_has_stages_in_order() -> None:
-    order = ["prepare_model", "probe", "baselines", "decide", "train", "evaluate", "judge", "export", "report"]
-    assert STAGES.keys() == {"go", "compare", "train", "evaluate", "endpoint", "export", "probe"}
+    order = ["prepare_model", "probe", "baselines", "decide", "drift", "train", "evaluate", "judge", "export", "report"]
+    assert STAGES.keys() == {"go", "compare", "train", "evaluate", "endpoint", "export", "probe", "watch"}
     for stages in STAGES.values():
         assert list(stages) == sorted(stages, key=order.index)
         assert stages[0] == "prepare_model"
