@@ -173,8 +173,8 @@ def test_each_reply_that_is_trained_here_is_trained_there() -> None:
 def test_the_rows_are_the_splits_and_the_test_stays_sealed(
     finetune: Finetune, table: Path, tiny_model: Path, tmp_path: Path, trainer: str, pairs: bool
 ) -> None:
-    from tools.train import TRAIN_RATIOS
     from tools.planning import Wish, plan_job
+    from tools.train import TRAIN_RATIOS
 
     if pairs:
         table = parsers.pairs(tmp_path / "pairs.jsonl")

@@ -19,6 +19,7 @@ from agent.session import Session
 from agent.tui import ChatApp
 from agent.tui.prompt_box import PromptBox
 from agent.tui.review import ReviewApp
+from agent.tui.trial import TryScreen
 from tools.sample import Review
 
 SIZES = [(80, 24), (140, 40)]
@@ -83,6 +84,27 @@ def with_chats() -> ChatApp:
     return ChatApp(Session(), no_run, stop_nothing)
 
 
+class Pair:
+    """A tuned model and its base."""
+
+    models = ("base", "20261128-go-tickets")
+
+    def ask(self, model: str, turns: Any) -> Any:
+        yield "I would be glad to help with your card." if model == "base" else "card_arrival"
+
+    def close(self) -> None: ...
+
+
+async def trying(pilot: Any) -> None:
+    await nothing(pilot)
+    pilot.app.push_screen(TryScreen("20261128-go-tickets", lambda run: Pair()))
+    await nothing(pilot)
+    await pilot.pause()
+    await pilot.press(*"Where is my card?", "enter")
+    await nothing(pilot)
+    await pilot.pause()
+
+
 CHATS: list[tuple[str, Callable[[], App[Any]], Before]] = [
     ("welcome", lambda: chat(DONE), writing),
     ("answer", lambda: chat(started(question="What?"), finished(), TextDelta(ANSWER), DONE), asking("What now?")),
@@ -96,6 +118,7 @@ CHATS: list[tuple[str, Callable[[], App[Any]], Before]] = [
     ("run", lambda: chat(finished("go", artifact={"run": "/r"}), TextDelta("It runs."), DONE), asking("train it")),
     ("help", lambda: chat(DONE), asking("/help")),
     ("chats", with_chats, listing),
+    ("try", lambda: chat(DONE), trying),
     ("palette", lambda: chat(DONE), asking("hello", "ctrl+p")),
 ]
 

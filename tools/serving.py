@@ -9,7 +9,7 @@ from typing import Any
 from executor.errors import UserError
 from executor.files import read_json
 from executor.model_cache import prepared_folder
-from executor.run_folder import RunFolder, find_run
+from executor.run_folder import RunFolder, all_runs, find_run
 from executor.serve.launch import Log, Serving, Target, model_folder
 from executor.servers import LOOPBACK
 from tools.base import Args, Result, Tool
@@ -72,13 +72,21 @@ def base_of(run: RunFolder, tuned: Path) -> Path:
     return named if named.is_dir() else prepared_folder(run.spec().model)
 
 
+def newest_tuned() -> str:
+    """The newest run of the workspace that trained a model. Raises UserError where there is none."""
+    for run in all_runs():
+        if (run.adapter / "adapter_config.json").exists() or model_folder(run.model):
+            return str(run.path)
+    raise UserError("No model was trained in this workspace yet", "/try", "Train one: finetune go DATA.")
+
+
 class Trial:
     """A tuned model and its base, loaded once, to be asked the same things."""
 
     def __init__(self, name: str) -> None:
         """Returns when they are loaded. Raises UserError where there is nothing to try."""
         target = target_of(name)
-        self.models = (BASE, target.name) if target.kind == "run" else (target.name,)
+        self.models: tuple[str, ...] = (BASE, target.name) if target.kind == "run" else (target.name,)
         self.system = system_of(find_run(name)) if target.kind == "run" else []
         self.serving = Serving(target)
 

@@ -29,6 +29,7 @@ COMMANDS = (
     Command("runs", "", "every run of this workspace"),
     Command("run", "[RUN]", "show a run beside the chat, or the newest"),
     Command("stop", "", "stop the run that is shown"),
+    Command("try", "[RUN]", "ask a tuned model and its base the same"),
     Command("review", "SAMPLE", "keep, drop or edit rows, one at a time"),
     Command("copy", "", "copy the last answer"),
     Command("save", "FILE.md", "write this chat into a file"),

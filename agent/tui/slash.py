@@ -22,6 +22,7 @@ from agent.tui.chat_list import ChatList
 from agent.tui.commands import COMMANDS, known
 from agent.tui.run_panel import RunPanel
 from agent.tui.transcript import Transcript
+from agent.tui.trial import TryScreen
 from tools.base import FinetuneError, UsageError, UserError, write_text
 
 if TYPE_CHECKING:
@@ -103,6 +104,14 @@ class Slash(App[None]):
 
         try:
             self.query_one(RunPanel).watch_run(str(chosen(argument).path))
+        except FinetuneError as error:
+            self.say(error.line(), error=True)
+
+    def slash_try(self, argument: str) -> None:
+        from tools.serving import Trial, newest_tuned
+
+        try:
+            self.push_screen(TryScreen(argument or newest_tuned(), Trial))
         except FinetuneError as error:
             self.say(error.line(), error=True)
 
