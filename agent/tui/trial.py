@@ -31,7 +31,7 @@ class Trial(Protocol):
 
 Open = Callable[[str], Trial]
 LOADING = "Loading the model …"
-NOTE = "For a feel only: what a model is worth is measured on many rows. Esc closes."
+NOTE = "For a feel only: what a model is worth is measured on many rows."
 
 
 class Side(Vertical):
@@ -55,8 +55,12 @@ class Side(Vertical):
         self.turns.append({"role": "user", "content": text})
         answer = Answer()
         await self.said.mount_all([UserMessage(text), answer])
-        self.said.anchor()
+        self.said.scroll_end(animate=False)
         return answer
+
+    async def write(self, answer: Answer, text: str) -> None:
+        await answer.write(text)
+        self.said.scroll_end(animate=False)
 
 
 class TryScreen(Screen[None]):
@@ -138,7 +142,7 @@ class TryScreen(Screen[None]):
                 said = ""
                 for piece in trial.ask(side.model, side.turns):
                     said += piece
-                    self.call(answer.write, piece)
+                    self.call(side.write, answer, piece)
                 side.turns.append({"role": "assistant", "content": said.strip()})
                 self.call(answer.finish)
         except FinetuneError as error:
