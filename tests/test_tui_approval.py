@@ -157,3 +157,7 @@ def test_a_plan_tells_what_leaves_this_machine_and_what_takes_longer(table: Path
     assert foreseen(go, {**plain, "processes": 64}).startswith(NOT_AS_IT_IS)
     here = foreseen(go, {**plain, "endpoint": "http://127.0.0.1:9/v1", "model": "m"})
     assert "sent to" not in here
+    evaluate = next(tool for tool in TOOLS if tool.name == "evaluate")
+    there = {"data": str(table), "endpoint": "https://example.invalid/v1", "model": "m", "key_env": "none"}
+    assert "sent to example.invalid** (m)" in foreseen(evaluate, there)
+    assert foreseen(evaluate, {**there, "data": "gone.csv"}).startswith(NOT_AS_IT_IS)

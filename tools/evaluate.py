@@ -19,6 +19,7 @@ from tools.base import Args, Tool
 from tools.base_model import resolve_model
 from tools.jobs import JobResult, launch
 from tools.judging import endpoint_of, harness_of
+from tools.planned import leaving
 from tools.watch import earlier_run, found_earlier, rows_asked, since_spec
 
 BASE = "base"
@@ -47,6 +48,16 @@ class EvaluateArgs(Args):
     """of a run: tasks of lm-evaluation-harness (names, or paths of YAML files) to see what was forgotten"""
     target: float | None = Field(default=None, gt=0, le=1)
     """the task accuracy that is needed, 0 to 1"""
+
+
+def plan_evaluate(args: EvaluateArgs) -> str:
+    file = Path(args.data).expanduser()
+    if not file.is_file():
+        raise UserError(f"There is no file {file.name}", str(file), "Check the path.")
+    endpoint = endpoint_of(args.endpoint, args.model, args.key_env) if args.endpoint else None
+    name = endpoint.name if endpoint else find_run(args.run or "").name
+    asked = EvaluateSpec(endpoints=(endpoint,) if endpoint else (), harness=harness_of(args.harness))
+    return "\n\n".join([f"Asks {name} every row of {file.name}; nothing is trained.", *leaving(asked)])
 
 
 def run_evaluate(args: EvaluateArgs) -> JobResult:
@@ -203,7 +214,7 @@ EVALUATE = Tool(
         "Measure a trained run against its base model or another run, or a model on a server against either, on the "
         "rows of a file; or, with `since`, whether a model in use drifted. Starts a run, returns at once."
     ),
-    args=EvaluateArgs, result=JobResult, run=run_evaluate, asks_first=True,
+    args=EvaluateArgs, result=JobResult, run=run_evaluate, asks_first=True, plan=plan_evaluate,
     command=(
         "finetune evaluate {run} --data {data} --endpoint {endpoint} --model {model} --key-env {key_env} "
         "--against {against} --since {since} --base-model {base_model} --target {target} --harness {harness}"

@@ -188,7 +188,7 @@ def planned_comparison(args: CompareArgs) -> tuple[Planned, str]:
         raise UsageError("Nothing to compare with", "--systems", "Name zero_shot, prompt, few_shot or rag too.")
     planned = plan_job(kind, wish_of(args, baselines if args.systems else None))
     words = f"Measuring {', '.join(asked if args.systems else baselines)} on the same sealed test rows.\n\n"
-    told = [planned_text(planned)] if kind == "go" else [*leaving(planned.spec), power_text(planned)]
+    told = [planned_text(planned)] if kind == "go" else [*leaving(planned.spec.evaluate), power_text(planned)]
     return planned, words + "\n\n".join(told)
 
 

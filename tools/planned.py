@@ -10,7 +10,7 @@ from executor.evaluate.metrics import METRICS, metric_name
 from executor.evaluate.power import DISCORDANT, detectable_difference, rows_needed
 from executor.run_folder import all_runs
 from executor.servers import host_elsewhere
-from executor.spec import RunSpec
+from executor.spec import EvaluateSpec, RunSpec
 from executor.text import printable
 from tools.licence import licence_text
 from tools.planning import Planned
@@ -35,6 +35,7 @@ def planned_text(planned: Planned) -> str:
             f"Before it, {len(spec.sweep.learning_rates)} trials of {spec.sweep.steps} steps each choose the learning "
             f"rate among {rates} on the validation rows; together they take about as long as the training."
         )
+    away = leaving(spec.evaluate, spec.tracker)
     if spec.estimate:
         seconds, memory = spec.estimate["seconds"], spec.estimate["memory_bytes"]
         known = spec.estimate.get("basis") or ""
@@ -42,11 +43,12 @@ def planned_text(planned: Planned) -> str:
         lines.append(
             f"Training takes about {duration(seconds['expected'])} ({duration(seconds['low'])} to "
             f"{duration(seconds['high'])}) and {memory['expected'] / 2**30:.1f} GiB on {spec.estimate['device']} "
-            f"({basis})" + ("." if leaving(spec) else "; it costs nothing but this machine's time.")
+            f"({basis})"
+            + ("." if leaving(spec.evaluate, spec.tracker) else "; it costs nothing but this machine's time.")
         )
     if "curve" in spec.stages:
         lines.append("The learning curve trains on a quarter and half of the rows as well: about 75 % more training.")
-    lines += leaving(spec)
+    lines += away
     if spec.kind == "go":
         lines.append(power_text(planned))
     if spec.licences:
@@ -60,9 +62,9 @@ def planned_text(planned: Planned) -> str:
     return "\n\n".join(lines)
 
 
-def leaving(spec: RunSpec) -> list[str]:
-    """What leaves this machine or is fetched for the run, and may cost money; nothing where all stays here."""
-    asked, lines = spec.evaluate, []
+def leaving(asked: EvaluateSpec, tracker: str | None = None) -> list[str]:
+    """What leaves this machine or is fetched for a run, and may cost money; nothing where all stays here."""
+    lines = []
     for server in asked.endpoints:
         if host := host_elsewhere(server.url):
             lines.append(f"**The test rows are sent to {host}** ({server.model}), which may charge for it.")
@@ -70,8 +72,8 @@ def leaving(spec: RunSpec) -> list[str]:
         lines.append(f"**Rows and answers are sent to {host}** ({asked.judge.model}, the judge), which may charge.")
     if asked.harness:
         lines.append(f"The tasks {', '.join(asked.harness)} of lm-evaluation-harness download their data.")
-    if spec.tracker in ELSEWHERE:
-        lines.append(f"The metrics are sent to {spec.tracker}.")
+    if tracker in ELSEWHERE:
+        lines.append(f"The metrics are sent to {tracker}.")
     return lines
 
 
