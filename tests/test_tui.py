@@ -18,7 +18,7 @@ from agent.events import ApprovalNeeded, Event, TextDelta, ToolFinished, ToolSta
 from agent.session import Session
 from agent.tui import ChatApp
 from agent.tui.app import terminal_gone
-from agent.tui.approval import Approval
+from agent.tui.approval import QUIET_SECONDS, Approval
 from agent.tui.fold import FoldTitle
 from agent.tui.help import Help
 from agent.tui.lines import Notice, UserMessage
@@ -91,6 +91,8 @@ async def say(app: ChatApp, pilot: Any, text: str) -> None:
     await pilot.pause()
     await app.workers.wait_for_complete()
     await pilot.pause()
+    if isinstance(app.screen, Approval):
+        app.screen.last_key -= QUIET_SECONDS  # the person read it first
 
 
 def shown(app: ChatApp, kind: type[Any] = Static) -> list[str]:

@@ -75,6 +75,11 @@ def chosen(name: str | None) -> RunFolder:
     return newest
 
 
+def going() -> str | None:
+    """The path of the newest run that is going on."""
+    return next((str(run.path) for run in all_runs() if run.status()["state"] == "running"), None)
+
+
 def brief(run: RunFolder) -> dict[str, Any]:
     status, result = run.status(), run.result() or {}
     tuned = ((result.get("scores") or {}).get("fine_tuned") or {}).get("task_accuracy") or {}

@@ -9,11 +9,11 @@ from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 from typing import Any, ClassVar
 
-from textual import work
+from textual import events, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container
-from textual.widgets import Button, Footer, Static, TextArea
+from textual.widgets import Footer, Static, TextArea
 
 from agent.events import Again, ApprovalNeeded, Event, TextDelta, ToolFinished, ToolStarted, TurnDone
 from agent.session import Session
@@ -21,27 +21,29 @@ from agent.settings import Settings
 from agent.tui.approval import Answered, Approval
 from agent.tui.bugs import bug_line
 from agent.tui.commands import hints, parse
+from agent.tui.fold import Fold
 from agent.tui.help import Help
-from agent.tui.messages import HistoryRead, SessionEvent, TurnFailed, TurnOver
-from agent.tui.prompt_box import PromptBox
-from agent.tui.run_panel import OVER, Progress, RunPanel
+from agent.tui.messages import HistoryRead, SessionEvent, TurnFailed, TurnOver, Typed
+from agent.tui.prompt_box import SCROLL, PromptBox
+from agent.tui.run_keys import Going, RunKeys, Stop
+from agent.tui.run_panel import Progress, RunPanel
 from agent.tui.slash import Slash
 from agent.tui.transcript import Transcript
 from tools.base import FinetuneError, UserError
 
 GONE_SECONDS = 1.0
-Stop = Callable[[str], str]
 
 Make = Callable[[str | None, str], Session]
 """(name of the chat, model) -> a session"""
 
 
-class ChatApp(Slash):
+class ChatApp(RunKeys, Slash):
     """Workers drive the session and post messages; only message handlers touch widgets."""
 
     TITLE = "Fine-Tuning Assistant"
     CSS_PATH = "app.tcss"
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (120, "-wide")]  # noqa: RUF012 (an instance variable in App)
+    VERTICAL_BREAKPOINTS = [(0, "-low"), (36, "-tall")]  # noqa: RUF012
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f1", "help", "Help"),
         Binding("escape", "stop_answer", "Stop"),
@@ -50,9 +52,12 @@ class ChatApp(Slash):
         Binding("ctrl+t", "light_or_dark", "Light/dark", show=False),
         Binding("ctrl+o", "chats", "Chats"),
         Binding("ctrl+q", "quit", "Quit", priority=True),
+        *SCROLL,
     ]
 
-    def __init__(self, session: Session, progress: Progress, stop: Stop, make: Make | None = None) -> None:
+    def __init__(
+        self, session: Session, progress: Progress, stop: Stop, make: Make | None = None, going: Going = lambda: None
+    ) -> None:
         super().__init__()
         self.session = session
         self.make = make or (
@@ -60,6 +65,7 @@ class ChatApp(Slash):
         )
         self.progress = progress
         self.stop = stop
+        self.going = going
         self.busy = False
         self.recalled = asyncio.Event()
         """set once the chat's past was read: a turn that began before would stand in it"""
@@ -128,6 +134,7 @@ class ChatApp(Slash):
         transcript = self.query_one(Transcript)
         if message.said:
             await transcript.recall(message.said)
+            self.find_run("chat")
         elif not transcript.children:
             await transcript.welcome()
 
@@ -187,20 +194,14 @@ class ChatApp(Slash):
         self.follow(lambda: self.session.answer_approval(given.approve, given.edited))
 
     async def on_turn_failed(self, message: TurnFailed) -> None:
-        await self.query_one(Transcript).notice(message.line, error=True)
+        transcript = self.query_one(Transcript)
+        await transcript.end_answer()
+        await transcript.notice(message.line, error=True)
 
     async def on_turn_over(self) -> None:
         self.busy = False
         self.query_one("#working", Static).update("")
         await self.query_one(Transcript).end_turn()
-
-    def show_run(self, event: ToolFinished) -> None:
-        """A tool that started or showed a run opens the panel on it."""
-        run = (event.artifact or {}).get("run")
-        if isinstance(run, dict):
-            run = run.get("path")
-        if event.ok and isinstance(run, str):
-            self.query_one(RunPanel).watch_run(run)
 
     def on_text_area_changed(self, event: TextArea.Changed) -> None:
         """The commands that fit, while one is written."""
@@ -208,6 +209,28 @@ class ChatApp(Slash):
             shown, lines = self.query_one("#hints", Static), hints(event.text_area.text)
             shown.update("\n".join(lines))
             shown.display = bool(lines)
+
+    def on_key(self, event: events.Key) -> None:
+        """What is written while a card or a button has the keys belongs into the prompt; Esc goes back there."""
+        box, focused = self.query_one(PromptBox), self.focused
+        if self.screen.is_modal or focused is box or (event.key == "space" and isinstance(focused, Fold)):
+            return
+        if event.key == "escape":
+            box.focus()
+        elif event.character and event.is_printable:
+            event.stop()
+            box.take(event.character)
+
+    def on_paste(self, event: events.Paste) -> None:
+        box = self.query_one(PromptBox)
+        if not self.screen.is_modal and self.focused is not box:
+            box.take(event.text)
+
+    def on_typed(self, message: Typed) -> None:
+        self.query_one(PromptBox).take(message.text)
+
+    def action_scroll_transcript(self, where: str) -> None:
+        self.query_one(Transcript).scroll_by_key(where)
 
     def on_prompt_box_help_wanted(self) -> None:
         self.action_help()
@@ -221,33 +244,6 @@ class ChatApp(Slash):
     def action_stop_answer(self) -> None:
         if self.busy:
             self.workers.cancel_group(self, "turn")
-
-    def on_button_pressed(self, event: Button.Pressed) -> None:
-        if event.button.id == "stop-run":
-            self.action_stop_run()
-
-    def action_toggle_run(self) -> None:
-        panel = self.query_one(RunPanel)
-        if panel.run is None:
-            self.notify("No run yet. Ask me to train, or to show a run.", markup=False)
-        else:
-            panel.toggle_class("-hidden")
-
-    def action_stop_run(self) -> None:
-        panel = self.query_one(RunPanel)
-        if panel.run is None or panel.state in OVER:
-            self.notify("No run is going on.", markup=False)
-        else:
-            self.notify("Stopping the run; it saves a checkpoint first.", markup=False)
-            self.stop_run(panel.run)
-
-    @work(thread=True, group="stop")
-    def stop_run(self, run: str) -> None:
-        try:
-            said = self.stop(run)
-        except FinetuneError as error:
-            said = error.line()
-        self.call_from_thread(self.notify, said, markup=False)
 
     def action_light_or_dark(self) -> None:
         self.theme = "textual-light" if self.current_theme.dark else "textual-dark"
@@ -265,12 +261,13 @@ def run_chat(settings: Settings, chat: str | None = None) -> int:
 
     Returns the exit code. Raises UserError where there is no terminal.
     """
-    from tools.runs import progress
+    from tools.runs import going, progress
 
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UserError("The chat needs a terminal", "finetune", 'Ask one question without it: finetune ask "TEXT".')
     name = chat or f"chat-{datetime.now():%Y%m%d-%H%M%S}"
-    app = ChatApp(Session(settings.model, settings.base_url, name, **settings.link), progress, stop_run)
+    session = Session(settings.model, settings.base_url, name, **settings.link)
+    app = ChatApp(session, progress, stop_run, going=going)
     app.run()
     return app.return_code or 0
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any, ClassVar
 
 import yaml
-from textual import work
+from textual import events, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
@@ -16,6 +17,7 @@ from textual.widgets import Button, Markdown, Static, TextArea
 
 from agent.events import ApprovalNeeded
 from agent.tui.bugs import bug_line
+from agent.tui.messages import Typed
 from tools.base import FinetuneError
 
 
@@ -32,6 +34,10 @@ Edit = Callable[[ApprovalNeeded, str], tuple[dict[str, Any], str]]
 Plan = Callable[[str, dict[str, Any]], Awaitable[str]]
 """(tool, arguments) -> what that call would do, as Markdown"""
 PLANNING = "*Planning the changed step …*"
+QUIET_SECONDS = 0.7
+"""without a key: before, a letter belongs to what was being typed when the question came"""
+ANSWERS = ("y", "n", "e", "enter")
+WENT_ON = "You were typing, so that key was taken for no answer. Press it again to answer."
 
 
 class Approval(ModalScreen[Answered]):
@@ -55,6 +61,11 @@ class Approval(ModalScreen[Answered]):
         self.edit = edit
         self.plan = plan
         self.edited: dict[str, Any] | None = None
+        self.planned = True
+        """whether the plan that stands there is that of what would be done"""
+        self.editing = False
+        self.last_key = monotonic()
+        """when the question came, or the last key that was no answer; in seconds"""
 
     def compose(self) -> ComposeResult:
         with Vertical(id="approval"):
@@ -73,9 +84,25 @@ class Approval(ModalScreen[Answered]):
         self.query_one("#edit").display = self.edit is not None
         self.query_one("#refuse").focus()
 
-    @property
-    def editing(self) -> bool:
-        return not self.query_one(TextArea).has_class("-hidden")
+    def on_key(self, event: events.Key) -> None:
+        """A question that opens in mid-word takes no letter of the word for an answer; the prompt gets it."""
+        if self.editing or not (event.is_printable or event.key == "enter"):
+            return
+        typing = monotonic() - self.last_key < QUIET_SECONDS
+        if event.key in ANSWERS and not typing:
+            return
+        event.stop()
+        self.last_key = monotonic()
+        if event.character and event.is_printable:
+            self.post_message(Typed(event.character))
+        if event.key in ANSWERS and self.is_mounted:
+            self.tell_fault(WENT_ON)
+
+    def on_paste(self, event: events.Paste) -> None:
+        event.stop()
+        if not self.editing:
+            self.last_key = monotonic()
+            self.post_message(Typed(event.text))
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
         if event.button.id == "edit":
@@ -107,25 +134,26 @@ class Approval(ModalScreen[Answered]):
         if not self.editing or self.edit is None:
             return
         try:
-            self.edited, command = self.edit(self.asked, self.query_one(TextArea).text)
+            args, command = self.edit(self.asked, self.query_one(TextArea).text)
         except FinetuneError as error:
             self.tell_fault(error.line())
             return
+        self.edited, self.planned = args, False
         self.query_one(".command", Static).update(f"$ {command}")
         self.open_editor(False)
-        self.plan_again(self.edited)
+        self.plan_again(args)
 
     @work(exclusive=True)
     async def plan_again(self, args: dict[str, Any]) -> None:
         """What is approved was planned: no key approves before the new plan stands there."""
         shown, approve = self.query_one(".plan", Markdown), self.query_one("#approve", Button)
-        approve.disabled = True
         await shown.update(PLANNING)
         try:
             words = await self.plan(self.asked.tool, args) if self.plan else self.asked.description
         except Exception as error:
             words = bug_line(error)
         await shown.update(words)
+        self.planned = True
         if not self.editing:
             approve.disabled = False
             approve.focus()
@@ -140,10 +168,11 @@ class Approval(ModalScreen[Answered]):
 
     def open_editor(self, opened: bool) -> None:
         """The arguments in place of the plan, or the plan again."""
+        self.editing = opened
         self.query_one(TextArea).set_class(not opened, "-hidden")
         self.query_one(".plan").set_class(opened, "-hidden")
         self.query_one("#edit", Button).label = "Take it (^s)" if opened else "Edit (e)"
-        self.query_one("#approve", Button).disabled = opened
+        self.query_one("#approve", Button).disabled = opened or not self.planned
         self.tell_fault("")
 
     def tell_fault(self, line: str) -> None:

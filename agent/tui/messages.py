@@ -49,3 +49,21 @@ class RunProgress(Message):
 @dataclass
 class RunUnreadable(Message):
     line: str
+    bug: bool = False
+    """it would fail, and be written down, at every look"""
+
+
+@dataclass
+class RunFound(Message):
+    """A run that goes on, whoever started it; None where no run does."""
+
+    run: str | None
+    wanted: str
+    """by whom: "chat" (it was opened), "show" or "stop" """
+
+
+@dataclass
+class Typed(Message):
+    """Text that was written while something else than the prompt had the keys."""
+
+    text: str

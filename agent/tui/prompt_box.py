@@ -12,11 +12,18 @@ from textual.widgets import TextArea
 
 from agent.tui.suggest import suggest
 
+SCROLL = [
+    Binding(key, f"app.scroll_transcript('{where}')", f"Scroll: {where}", show=False)
+    for key, where in (("pageup", "up"), ("pagedown", "down"), ("ctrl+home", "top"), ("ctrl+end", "bottom"))
+]
+"""the keys that move the conversation, in the prompt too: a text of a few lines needs no page keys"""
+
 
 class PromptBox(TextArea):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "send", "Send"),
         Binding("ctrl+j,shift+enter", "newline", "New line", show=False),
+        *SCROLL,
     ]
 
     @dataclass
@@ -67,6 +74,14 @@ class PromptBox(TextArea):
         return (key == "up" and rows.is_first_wrapped_line(place)) or (
             key == "down" and rows.is_last_wrapped_line(place)
         )
+
+    def take(self, text: str) -> None:
+        """Go on with what was typed while something else had the keys."""
+        self.focus()
+        if text == "?" and not self.text:
+            self.post_message(self.HelpWanted())
+        else:
+            self.insert(text)
 
     def action_newline(self) -> None:
         self.insert("\n")

@@ -15,8 +15,11 @@ from agent.tui.bugs import bug_line
 from agent.tui.loss_plot import LossPlot
 from agent.tui.messages import RunProgress, RunUnreadable
 from tools.base import FinetuneError
+from tools.planned import duration
 
 POLL_SECONDS = 1.0
+SELDOM = 10
+"""of so many looks one is taken where the run is over, and may be resumed from elsewhere, or the panel is hidden"""
 OVER = ("done", "failed", "stopped", "paused", "unreadable")
 
 Progress = Callable[[str], dict[str, Any]]
@@ -31,20 +34,19 @@ class RunPanel(Vertical):
         self.run: str | None = None
         self.state = ""
         self.timer: Timer | None = None
+        self.ticks = 0
 
     def compose(self) -> ComposeResult:
-        yield Static(markup=False, classes="state")
+        with Horizontal(classes="first"):
+            yield Static(markup=False, classes="state")
+            yield Button("Stop (F8)", id="stop-run", compact=True)
         yield ProgressBar(show_eta=False, show_percentage=False)
         yield Static(markup=False, classes="figures")
         yield Static(markup=False, classes="reason")
-        plot = LossPlot()
-        plot.display = False
-        yield plot
-        with Horizontal(classes="buttons"):
-            yield Button("Stop the run (F8)", id="stop-run", compact=True)
+        yield LossPlot(classes="-empty")
 
     def on_mount(self) -> None:
-        self.timer = self.set_interval(POLL_SECONDS, self.look, pause=True)
+        self.timer = self.set_interval(POLL_SECONDS, self.tick, pause=True)
 
     def watch_run(self, run: str) -> None:
         """Show this run from now on."""
@@ -53,6 +55,16 @@ class RunPanel(Vertical):
         if self.timer is not None:
             self.timer.resume()
         self.look()
+
+    @property
+    def over(self) -> bool:
+        """Whether there is nothing to stop."""
+        return self.run is None or self.state in OVER
+
+    def tick(self) -> None:
+        self.ticks += 1
+        if (self.display and not self.over) or self.ticks % SELDOM == 0:
+            self.look()
 
     @work(thread=True, exclusive=True, group="look")
     def look(self) -> None:
@@ -63,7 +75,7 @@ class RunPanel(Vertical):
         except FinetuneError as error:
             self.post_message(RunUnreadable(error.line()))
         except Exception as error:
-            self.post_message(RunUnreadable(bug_line(error)))
+            self.post_message(RunUnreadable(bug_line(error), bug=True))
 
     def on_run_progress(self, message: RunProgress) -> None:
         progress = message.progress
@@ -79,13 +91,11 @@ class RunPanel(Vertical):
         self.query_one(".figures", Static).update(figures(progress))
         self.query_one("#stop-run").display = self.state == "running"
         self.query_one(LossPlot).draw(progress)
-        if self.state in OVER and self.timer is not None:
-            self.timer.pause()
 
     def on_run_unreadable(self, message: RunUnreadable) -> None:
         self.state = "unreadable"
         self.query_one(".reason", Static).update(message.line)
-        if self.timer is not None:
+        if message.bug and self.timer is not None:
             self.timer.pause()
 
 
@@ -107,10 +117,6 @@ def figures(progress: dict[str, Any]) -> str:
         left = (now["total"] - step) * seconds / step
         parts.append(f"about {duration(left)} left")
     return " · ".join(parts)
-
-
-def duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
 
 
 def outcome(progress: dict[str, Any]) -> str:

@@ -45,6 +45,15 @@ class Transcript(VerticalScroll, can_focus=False):
     def on_mount(self) -> None:
         self.anchor()
 
+    def on_resize(self) -> None:
+        """What is anchored moves without a word to its scrollbar, whose thumb would stay where it was."""
+        self.vertical_scrollbar.refresh()
+
+    def scroll_by_key(self, where: str) -> None:
+        """`up` or `down` a page, or to the `top` or the `bottom`."""
+        moves = {"up": self.scroll_page_up, "down": self.scroll_page_down, "top": self.scroll_home}
+        moves.get(where, self.scroll_end)(animate=False)
+
     async def welcome(self) -> None:
         await self.mount(Answer(WELCOME))
 
@@ -109,7 +118,7 @@ class Transcript(VerticalScroll, can_focus=False):
         await self.cards.pop(event.id).finish(event)
 
     async def notice(self, text: str, *, error: bool = False) -> None:
-        await self.end_answer()
+        """At the end; an answer that is being written goes on above it."""
         await self.mount(Notice(text, error=error))
 
     async def cite(self, sources: list[dict[str, Any]]) -> None:
