@@ -21,7 +21,7 @@ from agent.tui.help import KEYS
 from agent.tui.lines import Notice
 from agent.tui.loss_plot import LossPlot
 from agent.tui.prompt_box import PromptBox
-from agent.tui.run_panel import SELDOM, RunPanel
+from agent.tui.run_panel import SELDOM, RunPanel, figures
 from agent.tui.sources import Sources
 from agent.tui.tool_card import ToolCard
 from agent.tui.transcript import Transcript
@@ -349,3 +349,11 @@ async def test_a_small_window_leaves_the_talk_more_room_than_the_curve(tmp_path:
         await pilot.pause()
         assert app.query_one(LossPlot).region.height == 8
 
+
+@pytest.mark.parametrize(("seconds", "left"), [(20.0, "20 s"), (400.0, "7 min"), (40_000.0, "11.1 h")])
+def test_the_time_left_is_told_as_everywhere(seconds: float, left: str) -> None:
+    progress = {
+        "steps": [1, 2], "loss": [2.0, 1.0], "eval_loss": [], "state": "running", "stage": "train",
+        "seconds": seconds, "progress": {"done": 2, "total": 4, "unit": "steps"},
+    }  # fmt: skip
+    assert figures(progress) == f"loss 1.000 · about {left} left"
