@@ -7,7 +7,6 @@ from typing import Any
 
 from textual_plotext import PlotextPlot
 
-
 SMALL = 6
 """rows below and at which the curve gets those of the upper frame and of the label"""
 
