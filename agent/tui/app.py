@@ -213,7 +213,7 @@ class ChatApp(RunKeys, Slash):
     def on_key(self, event: events.Key) -> None:
         """What is written while a card or a button has the keys belongs into the prompt; Esc goes back there."""
         box, focused = self.query_one(PromptBox), self.focused
-        if self.screen.is_modal or focused is box or (event.key == "space" and isinstance(focused, Fold)):
+        if self.screen is not box.screen or focused is box or (event.key == "space" and isinstance(focused, Fold)):
             return
         if event.key == "escape":
             box.focus()
@@ -223,7 +223,7 @@ class ChatApp(RunKeys, Slash):
 
     def on_paste(self, event: events.Paste) -> None:
         box = self.query_one(PromptBox)
-        if not self.screen.is_modal and self.focused is not box:
+        if self.screen is box.screen and self.focused is not box:
             box.take(event.text)
 
     def on_typed(self, message: Typed) -> None:
