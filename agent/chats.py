@@ -5,20 +5,23 @@ The graph's own memory is in `chats.sqlite`; these files are for people, and out
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import quote, unquote
 
 from agent.models import masked
-from tools.base import chats_folder
+from tools.base import UserError, chats_folder
 
 ENDING = ".jsonl"
 UNANSWERED = "*No answer: the turn ended before it.*"
+NOT_YET = "*Not answered yet.*"
+"""of the last question: perhaps another window answers it just now"""
 TITLE = 70
 """characters of the first question that name a chat"""
 LONGEST = 200
@@ -74,6 +77,25 @@ def keep(name: str, question: str, answer: str | None) -> None:
     with open(file, "ab") as out:
         torn = out.tell() and not _ends_whole(file)
         out.write(("\n" * bool(torn) + masked(json.dumps(line, ensure_ascii=False)) + "\n").encode())
+
+
+def take(name: str) -> IO[bytes]:
+    """The chat's file, locked until it is closed: two turns at once would each lose the other to the mind.
+
+    Raises UserError where another window holds it.
+    """
+    file = file_of(name)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    held = open(file, "ab")  # noqa: SIM115 (it is held for as long as a turn takes)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        held.close()
+        fix = "Wait until it has, or begin another chat."
+        raise UserError("Another window is answering in this chat", name, fix) from error
+    except OSError:  # a file system without locks
+        pass
+    return held
 
 
 def _ends_whole(file: Path) -> bool:
@@ -138,7 +160,7 @@ def _turns(file: Path) -> list[dict[str, Any]]:
             continue
         if isinstance(turn, dict) and isinstance(turn.get("question"), str):
             _add(found, {"chat": turn.get("chat"), "question": turn["question"], "answer": turn.get("answer")})
-    return [{**turn, "answer": turn["answer"] or UNANSWERED} for turn in found]
+    return [{**turn, "answer": turn["answer"] or (NOT_YET if turn is found[-1] else UNANSWERED)} for turn in found]
 
 
 def _add(turns: list[dict[str, Any]], turn: dict[str, Any]) -> None:

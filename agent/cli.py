@@ -13,6 +13,7 @@ from agent import cli_data, cli_hosted, cli_jobs, cli_serve
 from agent.cli_jobs import call
 from agent.output import emit, emit_result, fail
 from agent.piped import piped
+from agent.threads import leave
 from tools.base import FinetuneError, Interrupted, UsageError, UserError
 
 app = typer.Typer(
@@ -49,6 +50,10 @@ def chat(
         from agent.tui.app import run_chat
 
         raise typer.Exit(run_chat(load_settings(model, base_url, key_env), name))
+    given = {"--model": model, "--base-url": base_url, "--key-env": key_env, "--chat": name}
+    if early := [option for option, value in given.items() if value is not None]:
+        command = context.invoked_subcommand
+        raise UsageError(f"{early[0]} before {command} counts for nothing", "finetune", f"Write it after {command}.")
 
 
 def with_piped(text: str) -> str:
@@ -174,4 +179,4 @@ def main() -> None:
         code = fail(Interrupted("Interrupted", "", "What was not finished was not written."), as_json)
     except BrokenPipeError:
         code = 0
-    sys.exit(code if isinstance(code, int) else 0)
+    leave(code if isinstance(code, int) else 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from string import Formatter
 from typing import Any
@@ -51,3 +52,8 @@ def value_of(tool: Tool[Any, Any], field: str, args: dict[str, Any]) -> Any:
     known = tool.args.model_fields.get(field)
     default = known.default if known and not known.is_required() else None
     return args.get(field, default)
+
+
+def call_text(tool: str, args: dict[str, Any]) -> str:
+    """Tells one call from another, so that an agreement holds for what was shown and nothing else."""
+    return json.dumps([tool, args], sort_keys=True, default=str)

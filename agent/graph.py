@@ -8,22 +8,27 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NotRequired
 
 from langchain.agents import AgentState, create_agent
 from langchain.agents.middleware.human_in_the_loop import HumanInTheLoopMiddleware, InterruptOnConfig
 from langchain.agents.middleware.types import AgentMiddleware, ModelRequest, ModelResponse, ToolCallRequest
-from langchain_core.messages import SystemMessage, ToolMessage
+from langchain_core.messages import AIMessage, SystemMessage, ToolMessage
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
 from langgraph.config import get_stream_writer
 from pydantic import ValidationError
 
+from agent.command import call_text
 from agent.compact import compact
+from agent.foreseen import foreseen, impossible
+from agent.going import Going, answer_to
 from agent.models import broke_off, failure, holds_key, one_line
 from agent.prompt import system_prompt
 from agent.reach import refuse_out_of_reach
 from agent.settings import OFFLINE
+from agent.threads import in_thread
 from tools.base import FinetuneError, Tool, UserError, chats_folder
 
 if TYPE_CHECKING:
@@ -49,11 +54,15 @@ class Advisor(AgentMiddleware[AdvisorState, None, Any]):
 
     state_schema = AdvisorState
 
-    def __init__(self, model: str, typed: list[str] | None = None) -> None:
+    def __init__(
+        self, model: str, known: Sequence[Tool[Any, Any]], typed: list[str] | None = None, going: Going | None = None
+    ) -> None:
         super().__init__()
         self.model = model
+        self.known = {tool.name: tool for tool in known}
         self.typed = [] if typed is None else typed
         """what the user wrote into an approval: files that are named by it"""
+        self.going = going or Going()
 
     async def abefore_model(self, state: AdvisorState, runtime: Runtime[None]) -> dict[str, Any] | None:
         for message in reversed(state["messages"]):
@@ -85,6 +94,26 @@ class Advisor(AgentMiddleware[AdvisorState, None, Any]):
                 await asyncio.sleep(pause)
         raise AssertionError("the last attempt returns or raises")
 
+    async def aafter_model(self, state: AdvisorState, runtime: Runtime[None]) -> dict[str, Any] | None:
+        """Plan what must be asked for. What cannot be done as it is goes back to the model, and nobody is asked."""
+        last = state["messages"][-1]
+        asks = [call for call in last.tool_calls if self.must_ask(call)] if isinstance(last, AIMessage) else []
+        said = [each.text for each in state["messages"] if each.type == "human"]
+        answers = []
+        for call in asks:
+            started = time.perf_counter()
+            check = partial(refuse_out_of_reach, call["args"], said, [Path(each) for each in self.typed])
+            planned = await in_thread(foreseen, self.known[call["name"]], call["args"], check)
+            self.going.plans[call_text(call["name"], call["args"])] = planned
+            if why := impossible(planned):
+                answers.append(answer_to(call, why))
+                get_stream_writer()({"call": call})
+                get_stream_writer()({"call": call, "answer": answers[-1], "seconds": time.perf_counter() - started})
+        return {"messages": answers} if answers else None
+
+    def must_ask(self, call: Any) -> bool:
+        return call["name"] in self.known and self.known[call["name"]].must_ask(call["args"])
+
     async def awrap_tool_call(
         self,
         request: ToolCallRequest,
@@ -92,13 +121,24 @@ class Advisor(AgentMiddleware[AdvisorState, None, Any]):
     ) -> ToolMessage | Command[Any]:
         write, call, started = get_stream_writer(), request.tool_call, time.perf_counter()
         write({"call": call})
-        said = [message.text for message in request.state["messages"] if message.type == "human"]
+        said = [each.text for each in request.state["messages"] if each.type == "human"]
         try:
             refuse_out_of_reach(call["args"], said, map(Path, self.typed))
-            answer = await handler(request)
+            answer = await self.run(call, handler(request))
         except UserError as error:
-            answer = ToolMessage(error.line(), tool_call_id=call["id"] or "", name=call["name"], status="error")
+            answer = answer_to(call, error.line())
         write({"call": call, "answer": answer, "seconds": time.perf_counter() - started})
+        return answer
+
+    async def run(self, call: Any, working: Awaitable[Any]) -> ToolMessage | Command[Any]:
+        """What came of the call. A turn that is stopped stops waiting for it: what writes or starts goes on."""
+        tool = self.known.get(call["name"])
+        begun = self.going.begin(call, tool is None or not tool.reads_only, asyncio.ensure_future(working))
+        try:
+            answer: ToolMessage | Command[Any] = await asyncio.shield(begun.task)
+        except asyncio.CancelledError:
+            self.going.stop(begun)
+            raise
         return answer
 
 
@@ -108,8 +148,12 @@ def build(
     tools: Sequence[Tool[Any, Any]],
     memory: BaseCheckpointSaver[Any],
     typed: list[str] | None = None,
+    going: Going | None = None,
 ) -> CompiledStateGraph[Any, Any, Any, Any]:
-    """The agent graph. `name` is how the user named the model, for error messages; to `typed` come edits of theirs."""
+    """The agent graph. `name` is how the user named the model, for error messages; to `typed` come edits of theirs.
+
+    `going` is told of every call that begins, and of the plans of those that must be approved.
+    """
     approval = HumanInTheLoopMiddleware[Any, Any, Any](
         {tool.name: asking(tool) for tool in tools if tool.may_ask},
         edit_notice=None,
@@ -117,7 +161,7 @@ def build(
     return create_agent(
         model,
         [wrapped(tool) for tool in tools],
-        middleware=[approval, Advisor(name, typed)],
+        middleware=[approval, Advisor(name, tools, typed, going)],  # the last one sees an answer first
         checkpointer=memory,
     )
 
@@ -127,7 +171,7 @@ def wrapped(tool: Tool[Any, Any]) -> BaseTool:
 
     async def call(**arguments: Any) -> tuple[str, dict[str, Any]]:
         try:
-            result = await asyncio.to_thread(tool.call, **arguments)
+            result = await in_thread(tool.call, **arguments)
         except FinetuneError as error:
             raise ToolException(error.line()) from error
         except OSError as error:  # a name that no file can have, a folder that cannot be read
@@ -148,10 +192,12 @@ def wrapped(tool: Tool[Any, Any]) -> BaseTool:
 
 
 def asking(tool: Tool[Any, Any]) -> InterruptOnConfig:
-    """Ask before every call of a costly tool, and before any call that overwrites."""
+    """Ask before every call of a costly tool, and before any call that overwrites; not where it was answered before."""
 
     def must_ask(request: ToolCallRequest) -> bool:
-        return tool.must_ask(request.tool_call["args"])
+        call = request.tool_call
+        told = [each.tool_call_id for each in request.state["messages"] if isinstance(each, ToolMessage)]
+        return tool.must_ask(call["args"]) and (call["id"] or "") not in told
 
     return InterruptOnConfig(allowed_decisions=["approve", "edit", "reject"], when=must_ask)
 

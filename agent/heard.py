@@ -21,6 +21,19 @@ ORDER = re.compile(
     re.IGNORECASE,
 )
 """The beginning of a text that orders a training run, rather than asks about one."""
+RESUME = re.compile(
+    r"\W*((ok(ay)?|yes|please|now|then|and|so|let'?s|i want (you )?to|can you|could you)\W+)*"
+    r"((?P<again>resume|finetune train --resume|train --resume)|continue|go on|carry on)\b",
+    re.IGNORECASE,
+)
+"""The beginning of a text that may order to go on with a run that was stopped."""
+A_RUN = frozenset({"it", "job", "run", "training"})
+AROUND = A_RUN | frozenset(
+    {"again", "at", "checkpoint", "from", "interrupted", "last", "latest", "me", "my", "newest", "now", "of", "our",
+     "paused", "please", "stopped", "that", "the", "this", "was", "where", "which", "with"}
+)  # fmt: skip
+"""what may stand around the run's name"""
+RUN_NAME = re.compile(r"(?=.*[\d/-])[\w./~:-]+")
 EXPLAIN = re.compile(r"\s*(what|when|why|how|where|which|who|does|is there|are there)\b", re.IGNORECASE)
 """The beginning of a question of knowledge, whatever it is about."""
 CHOICE = re.compile(
@@ -102,6 +115,19 @@ class Said:
         return (in_english(asked, self.language) if self.language else "") or asked
 
     @property
+    def resumes(self) -> str | None:
+        """The run to go on with, where the words order it; empty: the newest that was stopped. None for other words."""
+        found = RESUME.match(self.text)
+        if found is None or self.route.intent == "debug":
+            return None
+        words = [word.strip("`'\"()").rstrip(".,;:!?`'\"()") for word in self.text[found.end() :].split()]
+        rest = [word for word in words if word and word.lower() not in AROUND]
+        if not rest:
+            return "" if found["again"] or A_RUN & {word.lower() for word in words} else None
+        named = len(rest) == 1 and (RUN_NAME.fullmatch(rest[0]) or (found["again"] and "run" in words))
+        return rest[0] if named and (found["again"] or not is_file(rest[0])) else None
+
+    @property
     def ordered(self) -> str | None:
         """The file to train on, where the words order it: the one they name, else the one named last."""
         if self.route.intent == "debug" or self.text.rstrip().endswith("?") or not ORDER.match(self.text):
@@ -147,6 +173,11 @@ def said(messages: Sequence[BaseMessage]) -> Said:
 def without_commands(text: str) -> str:
     """The text without the sentences that would command the advisor: what a user says is data, never instruction."""
     return " ".join(part for part in SENTENCE.split(text) if not COMMAND.search(part)) if COMMAND.search(text) else text
+
+
+def is_file(text: str) -> bool:
+    """Whether a word names data rather than a run: a file with an ending, there or not."""
+    return re.search(r"\.[A-Za-z]\w*$", text) is not None
 
 
 def meant(path: str | None, text: str) -> str | None:

@@ -9,7 +9,6 @@ model that ask the person; this server cannot see it.
 from __future__ import annotations
 
 import asyncio
-import json
 import secrets
 import time
 from concurrent.futures import CancelledError
@@ -24,8 +23,8 @@ from mcp.server.stdio import stdio_server
 from mcp.shared.exceptions import MCPError
 from pydantic import ValidationError
 
-from agent.command import command_line
-from agent.foreseen import foreseen
+from agent.command import call_text, command_line
+from agent.foreseen import foreseen, impossible
 from agent.mcp_content import get_prompt, list_prompts, list_resources, read_resource
 from agent.reach import refuse_out_of_reach
 from tools import TOOLS
@@ -147,18 +146,22 @@ async def held_back(
     ctx: Context, params: types.CallToolRequestParams, tool: Tool[Any, Any], args: dict[str, Any], code: str | None
 ) -> types.CallToolResult | types.InputRequiredResult | None:
     """What the client is told or asked until the person agrees; None where they did."""
-    command, call = command_line(tool, args), call_text(tool, args)
+    command, call = command_line(tool, args), call_text(tool.name, args)
     if params.input_responses and APPROVAL in params.input_responses:
-        return None if agreed(params.input_responses[APPROVAL]) else refused(command)
+        return answered(params.input_responses[APPROVAL], command)
     plan = await asyncio.to_thread(foreseen, tool, args)
+    if why := impossible(plan):
+        return failed(why)
     words = f"May I run this?\n\n{command}\n\n{plan}"
     capable = ctx.session.client_capabilities
     if capable is not None and capable.elicitation is not None:
-        if ctx.session.can_send_request:
-            answer = await ctx.session.elicit_form(words, SCHEMA, ctx.request_id)
-            return None if agreed(answer) else refused(command)
-        question = types.ElicitRequest(params=types.ElicitRequestFormParams(message=words, requested_schema=SCHEMA))
-        return types.InputRequiredResult(input_requests={APPROVAL: question})
+        if not ctx.session.can_send_request:
+            question = types.ElicitRequest(params=types.ElicitRequestFormParams(message=words, requested_schema=SCHEMA))
+            return types.InputRequiredResult(input_requests={APPROVAL: question})
+        try:
+            return answered(await ctx.session.elicit_form(words, SCHEMA, ctx.request_id), command)
+        except MCPError:  # a client that says it can ask, and cannot: the code below is the other way
+            pass
     known, given_at = codes.pop(code or "", ("", 0.0))
     if known == call and time.monotonic() - given_at < CODE_SECONDS:
         return None
@@ -171,14 +174,14 @@ async def held_back(
     )
 
 
-def call_text(tool: Tool[Any, Any], args: dict[str, Any]) -> str:
-    """Tells one call from another, so that an agreement holds for what was shown and nothing else."""
-    return json.dumps([tool.name, args], sort_keys=True, default=str)
-
-
-def agreed(answer: Any) -> bool:
-    """Whether the person's answer to an elicitation is a yes."""
-    return getattr(answer, "action", None) == "accept" and bool((getattr(answer, "content", None) or {}).get("approve"))
+def answered(answer: Any, command: str) -> types.CallToolResult | None:
+    """What the model is told of the person's answer to an elicitation; None where it is a yes."""
+    action = getattr(answer, "action", None)
+    if action == "accept" and (getattr(answer, "content", None) or {}).get("approve"):
+        return None
+    if action in ("accept", "decline"):
+        return failed(f"The person refused: {command}. Do not call it again; say what else can be done.")
+    return failed(f"No answer was given, so this was not run: {command}. Call it again when the person wants it.")
 
 
 async def roots(ctx: Context) -> list[Path]:
@@ -230,7 +233,3 @@ def done(value: dict[str, Any], text: str) -> types.CallToolResult:
 
 def failed(text: str) -> types.CallToolResult:
     return types.CallToolResult(content=[types.TextContent(text=text)], is_error=True)
-
-
-def refused(command: str) -> types.CallToolResult:
-    return failed(f"The person refused: {command}. Do not call it again; say what else can be done.")

@@ -53,7 +53,7 @@ def chat_model(name: str, base_url: str | None, timeout: float = TIMEOUT, key_en
         options |= {"timeout": timeout, "max_retries": RETRIES}
     key_from_keyring(provider)
     if base_url:
-        variable, own = key_of(base_url, key_env), f"{provider.upper()}_API_KEY"
+        variable, own = key_of(base_url, key_env), key_variable(provider)
         if variable:
             options["api_key"] = os.environ[variable]
         elif provider == "openai" or own in os.environ:  # a client would take the provider's own key by itself
@@ -79,7 +79,7 @@ def chat_model(name: str, base_url: str | None, timeout: float = TIMEOUT, key_en
 
 def key_from_keyring(provider: str) -> None:
     """A key that the environment lacks, from the system's keyring where the package is installed; for this process."""
-    variable = f"{provider.upper()}_API_KEY"
+    variable = key_variable(provider)
     if variable in os.environ or find_spec("keyring") is None:
         return
     import keyring
@@ -92,9 +92,21 @@ def key_from_keyring(provider: str) -> None:
         os.environ[variable] = kept
 
 
+def wants_keyring(name: str) -> bool:
+    """Whether the key of this model would be looked for in the system's keyring."""
+    provider = name.partition(":")[0]
+    return name != OFFLINE and key_variable(provider) not in os.environ and find_spec("keyring") is not None
+
+
+def key_variable(provider: str) -> str:
+    return f"{provider.upper()}_API_KEY"
+
+
 def missing_key(name: str, provider: str) -> UserError:
-    variable = f"{provider.upper()}_API_KEY"
-    fix = f"Set {variable} in the environment, or use --model offline."
+    variable = key_variable(provider)
+    keyring = f"`keyring set {SERVICE} {variable}`"
+    where = f"or in the system's keyring ({keyring}; unlock it)" if find_spec("keyring") else f"or by {keyring}"
+    fix = f"Set {variable} in the environment, {where}, or use --model offline."
     return UserError(f'No usable key for "{provider}"', name, fix)
 
 

@@ -30,6 +30,7 @@ from agent.heard import (
 )  # fmt: skip
 from agent.measured import data_named, measured_args, orders_measurement
 from agent.writing import write_answer
+from tools.runs import RESUMABLE
 
 if TYPE_CHECKING:
     from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
@@ -135,6 +136,8 @@ def first_calls(now: Said) -> list[ToolCall]:
     """What the words ask for: an order, the guided way, an answer to our questions, a choice, or else by intent."""
     if not now.question.strip() or GREETING.match(now.text):
         return []
+    if now.resumes is not None:
+        return [call("train", resume=now.resumes)] if now.resumes else [call("runs", action="list")]
     if now.ordered:
         return [call("plan", data=now.ordered)]
     if (trainer := handed(now)) and (rows := now.path or last_path(now.earlier)) and not is_log(rows):
@@ -185,6 +188,8 @@ def by_intent(now: Said) -> list[ToolCall]:
 
 def later_calls(now: Said) -> list[ToolCall]:
     """What the first results make possible: train after a plan, show the newest run after the list of runs."""
+    if now.resumes is not None and now.result("train") is None and not now.result("plan"):
+        return stopped_before(now)
     if now.ordered and now.succeeded("plan") and now.result("go") is None:
         task = {"task": now.route.task} if now.route.task else {}
         return [call("go", data=now.ordered, **task, **measured_args(now.text, now.ordered))]
@@ -199,6 +204,16 @@ def later_calls(now: Said) -> list[ToolCall]:
         newest = newest_run(listed.artifact)
         return [call("runs", action="show", run=newest)] if newest else []
     return []
+
+
+def stopped_before(now: Said) -> list[ToolCall]:
+    """Go on with the newest run that was stopped; where there is none, with the file that was spoken of."""
+    listed = now.result("runs")
+    runs = ((listed.artifact if listed is not None else None) or {}).get("runs") or []
+    stopped = next((run["name"] for run in runs if run.get("state") in RESUMABLE), None)
+    if stopped:
+        return [call("train", resume=stopped)]
+    return [call("plan", data=now.ordered)] if now.ordered else []
 
 
 def delivered(now: Said) -> str | None:

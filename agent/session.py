@@ -6,23 +6,27 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from agent import chats
-from agent.command import command_line
+from agent.command import call_text, command_line
+from agent.draft import BROKE_OFF, STOPPED, Draft, decision_on, tool_event
 from agent.events import Again, ApprovalNeeded, Event, TextDelta, ToolFinished, ToolStarted, Turn, TurnDone
 from agent.importing import quick_imports
 from agent.prompt import excerpt, split_data, with_data
 from agent.settings import OFFLINE, TIMEOUT
+from agent.threads import in_thread
 from tools.base import ServiceError, Tool, UsageError, argument_faults
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
     from langchain_core.messages import BaseMessage
     from langgraph.graph.state import CompiledStateGraph
+
+    from agent.going import Going
 
 __all__ = [
     "Again",
@@ -39,38 +43,6 @@ __all__ = [
 STEPS_PER_TURN = 60
 """graph steps before a model that only calls tools is stopped"""
 REFUSED_BEFORE = "The user refused this step in this turn already. Do not call it again; say what else can be done."
-NOTHING = "I have no answer to that. Ask about one step of fine-tuning: decide, data, model, training, evaluation."
-
-
-@dataclass
-class Draft:
-    """A turn as it comes together."""
-
-    question: str
-    intent: str
-    text: str = ""
-    """what the model wrote since the last tool call"""
-    decision: dict[str, Any] | None = None
-    diagnoses: list[dict[str, Any]] | None = None
-    steps: list[dict[str, Any]] = field(default_factory=list)
-
-    def note(self, event: Event) -> None:
-        if isinstance(event, TextDelta):
-            self.text += event.text
-        elif isinstance(event, ToolStarted | Again):
-            self.text = ""
-        elif isinstance(event, ToolFinished):
-            self.text = ""
-            seconds = round(event.seconds, 3)
-            self.steps.append({"tool": event.tool, "args": event.args, "ok": event.ok, "seconds": seconds})
-            artifact = event.artifact or {}
-            self.decision = artifact.get("decision") or self.decision
-            self.diagnoses = artifact.get("diagnoses") or self.diagnoses
-
-    def turn(self, model: str) -> Turn:
-        answer = self.text.strip() or NOTHING
-        sources = known_sources(answer, self.decision, self.diagnoses)
-        return Turn(self.question, model, self.intent, answer, self.decision, self.diagnoses, sources, self.steps)
 
 
 class Session:
@@ -107,7 +79,14 @@ class Session:
         self.typed: list[str] = []
         """what the user wrote into approvals"""
         self.closing = AsyncExitStack()
+        self.opening = asyncio.Lock()
         self.graph: CompiledStateGraph[Any, Any, Any, Any] | None = None
+        self.going: Going | None = None
+        """the tool calls of this session; made with the graph"""
+        self.new = True
+        """nothing was sent yet: what a chat left open is an earlier session's"""
+        self.held: IO[bytes] | None = None
+        """the chat's file, locked while a turn runs"""
 
     async def __aenter__(self) -> Session:
         return self
@@ -116,23 +95,56 @@ class Session:
         await self.close()
 
     async def close(self) -> None:
+        self.let_go()
         await self.closing.aclose()
         self.graph = None
 
+    def let_go(self) -> None:
+        """Other windows may answer in this chat again."""
+        if self.held is not None:
+            self.held.close()
+            self.held = None
+
     async def send(self, text: str, data: str | None = None) -> AsyncIterator[Event]:
-        """One message of the user; `data` is a file that belongs to it. An open approval counts as refused."""
+        """One message of the user; `data` is a file that belongs to it. An open approval counts as refused.
+
+        Raises UserError where another window answers in this chat.
+        """
         from langchain_core.messages import HumanMessage
 
         from agent.route import route
 
         graph = await self.opened()
+        if self.chat and self.held is None:
+            self.held = chats.take(self.chat)
         self.draft, self.waiting, self.decisions = Draft(text, route(excerpt(text)).intent), [], []
         self.refused.clear()
         if self.chat:
-            await asyncio.to_thread(chats.keep, self.chat, text, None)
-        told = await self.messages()
-        async for event in self.drive(graph, {"messages": [*not_run(told), HumanMessage(with_data(text, data))]}):
+            chats.keep(self.chat, text, None)
+        try:
+            given = [*await self.left_open(graph), HumanMessage(with_data(text, data))]
+        except BaseException:
+            self.let_go()
+            raise
+        async for event in self.drive(graph, {"messages": given}):
             yield event
+
+    async def left_open(self, graph: CompiledStateGraph[Any, Any, Any, Any]) -> list[BaseMessage]:
+        """Answers for the calls that the turn before left open."""
+        state = await graph.aget_state(self.config)
+        perhaps_run, self.new = self.new and "tools" in state.next, False
+        return self.going.answers(state.values.get("messages", []), perhaps_run) if self.going else []
+
+    async def late(self) -> AsyncIterator[Event]:
+        """The ends of calls that go on though their turn was stopped, as they come."""
+        while self.going and self.going.left:
+            for event in await self.going.ended():
+                yield event
+
+    @property
+    def goes_on(self) -> dict[str, str]:
+        """The calls that go on though their turn was stopped: id -> tool."""
+        return {each.call["id"] or "": each.call["name"] for each in self.going.left} if self.going else {}
 
     async def answer_approval(
         self, approve: bool, edited: dict[str, Any] | None = None, reason: str = ""
@@ -178,7 +190,7 @@ class Session:
 
         said = [message.text for message in await self.messages() if message.type == "human"]
         check = partial(refuse_out_of_reach, args, said, [Path(each) for each in self.typed])
-        return await asyncio.to_thread(foreseen, self.tools[tool], args, check)
+        return await in_thread(foreseen, self.tools[tool], args, check)
 
     async def situation(self) -> dict[str, Any]:
         """What the tools understood of the user's situation so far."""
@@ -209,18 +221,31 @@ class Session:
 
     async def opened(self) -> CompiledStateGraph[Any, Any, Any, Any]:
         """The graph, built on first use: importing langchain takes most of a second."""
-        if self.graph is None:
-            no_tracing()
-            with quick_imports():
-                from agent.graph import build, memory_of
-                from agent.models import chat_model
+        async with self.opening:
+            if self.graph is None:
+                no_tracing()
+                with quick_imports():
+                    from agent.going import Going
+                    from agent.graph import build, memory_of
+                    from agent.models import chat_model
 
-            tools = self.given_tools if self.given_tools is not None else registered()
-            self.tools = {tool.name: tool for tool in tools}
-            mind = self.mind or chat_model(self.model, self.base_url, self.timeout, self.key_env)
-            memory = await self.closing.enter_async_context(memory_of(self.chat))
-            self.graph = build(mind, self.model, tools, memory, self.typed)
+                tools = self.given_tools if self.given_tools is not None else registered()
+                self.tools = {tool.name: tool for tool in tools}
+                # beside the loop: a keyring that is locked may ask the person first
+                mind = self.mind
+                if mind is None:
+                    mind = await in_thread(chat_model, self.model, self.base_url, self.timeout, self.key_env)
+                memory = await self.closing.enter_async_context(memory_of(self.chat))
+                self.going = Going()
+                self.graph = build(mind, self.model, tools, memory, self.typed, self.going)
         return self.graph
+
+    @property
+    def asks_keyring(self) -> bool:
+        """Whether opening it would look for a key in the system's keyring, which may take its time."""
+        from agent.models import wants_keyring
+
+        return self.graph is None and self.mind is None and wants_keyring(self.model)
 
     @property
     def config(self) -> Any:
@@ -231,7 +256,7 @@ class Session:
         return list(state.values.get("messages", []))
 
     async def drive(self, graph: CompiledStateGraph[Any, Any, Any, Any], given: Any) -> AsyncIterator[Event]:
-        """Run the graph until it ends or asks, and tell what happens."""
+        """Run the graph until it ends or asks, and tell what happens. Whatever ends it, what was written is kept."""
         from langgraph.errors import GraphRecursionError
 
         try:
@@ -239,25 +264,38 @@ class Session:
                 for event in self.events(mode, part):
                     self.draft.note(event)
                     yield event
+            asked = await self.asking() if self.waiting and self.waiting[0].tool not in self.refused else None
         except GraphRecursionError as error:
+            self.cut(BROKE_OFF)
             raise ServiceError(
                 "The model kept calling tools without an answer", self.model, "Ask for one step, or use another model."
             ) from error
-        if self.waiting and self.waiting[0].tool in self.refused:
+        except BaseException as error:
+            self.cut(STOPPED if isinstance(error, asyncio.CancelledError) else BROKE_OFF)
+            raise
+        if asked:
+            yield asked
+        elif self.waiting:
             async for event in self.answer_approval(False, reason=REFUSED_BEFORE):
                 yield event
-        elif self.waiting:
-            yield await self.asking()
         else:
             turn = self.draft.turn(self.model)
             if self.chat:
-                await asyncio.to_thread(chats.keep, self.chat, turn.question, turn.answer)
+                chats.keep(self.chat, turn.question, turn.answer)
+            self.let_go()
             yield TurnDone(turn)
+
+    def cut(self, mark: str) -> None:
+        """Keep what was written of an answer that ends early; a provider that failed at once leaves a question open."""
+        if self.chat and (self.draft.text.strip() or mark == STOPPED):
+            chats.keep(self.chat, self.draft.question, self.draft.cut(mark))
+        self.let_go()
 
     async def asking(self) -> ApprovalNeeded:
         """The step that waits, with the plan of its arguments."""
         asked = self.waiting[0]
-        self.waiting[0] = replace(asked, description=await self.foreseen(asked.tool, asked.args))
+        planned = self.going.plans.get(call_text(asked.tool, asked.args)) if self.going else None
+        self.waiting[0] = replace(asked, description=planned or await self.foreseen(asked.tool, asked.args))
         return self.waiting[0]
 
     def events(self, mode: str, part: Any) -> list[Event]:
@@ -285,54 +323,10 @@ class Session:
         ]
 
 
-def known_sources(
-    answer: str, decision: dict[str, Any] | None, diagnoses: list[dict[str, Any]] | None
-) -> list[dict[str, str | None]]:
-    """The sources behind the turn, those cited in the answer first; an id that a model made up has none."""
-    from knowledge.load import references, sources
-    from knowledge.rows import cited
-
-    ids = cited(answer) + [reason["source"] for reason in (decision or {}).get("because") or []]
-    ids += [id_ for diagnosis in diagnoses or [] for id_ in diagnosis.get("sources") or []]
-    return references(id_ for id_ in ids if id_ in sources())
-
-
 def registered() -> Sequence[Tool[Any, Any]]:
     from tools import TOOLS
 
     return TOOLS
-
-
-def tool_event(part: dict[str, Any]) -> Again | ToolStarted | ToolFinished:
-    if "again" in part:
-        return Again(part["again"])
-    call, answer = part["call"], part.get("answer")
-    if answer is None:
-        return ToolStarted(call["id"], call["name"], call["args"])
-    ok = answer.status == "success"
-    return ToolFinished(call["id"], call["name"], call["args"], ok, part["seconds"], answer.text, answer.artifact)
-
-
-def decision_on(asked: ApprovalNeeded, approve: bool, edited: dict[str, Any] | None, reason: str) -> dict[str, Any]:
-    if not approve:
-        return {"type": "reject", "message": reason} if reason else {"type": "reject"}
-    if edited is None:
-        return {"type": "approve"}
-    return {"type": "edit", "edited_action": {"name": asked.tool, "args": edited}}
-
-
-def not_run(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
-    """Answers for calls that an interrupted turn left open: a provider refuses a conversation with open calls."""
-    from langchain_core.messages import AIMessage, ToolMessage
-
-    answered = {message.tool_call_id for message in messages if isinstance(message, ToolMessage)}
-    calls = [call for message in messages if isinstance(message, AIMessage) for call in message.tool_calls]
-    why = "Not run: the turn ended before it."
-    return [
-        ToolMessage(why, tool_call_id=call["id"] or "", name=call["name"], status="error")
-        for call in calls
-        if call["id"] not in answered
-    ]
 
 
 def no_tracing() -> None:

@@ -50,6 +50,7 @@ STEPS = (
     "prompt and few-shot examples → 4. train, if it can still pay → 5. evaluate and deliver, or stop."
 )
 ASK_FILE = "Which file holds your examples? Name its path, and I inspect and check it."
+NO_STOPPED = "No run was stopped, so there is none to go on with."
 ASK_TASK = "What goes in and what should come out, in one sentence?"
 ASK_TARGET = "Which accuracy would be good enough?"
 
@@ -67,10 +68,10 @@ def write_answer(now: Said) -> str:
 
 
 def started(now: Said) -> str:
-    """The first sentence where a step waited for the user's approval."""
+    """The first sentence where a step waited for the user's approval, or there was none to go on with."""
     refused = next((result for result in now.results if was_refused(result)), None)
     if refused is None:
-        return ""
+        return NO_STOPPED if now.resumes == "" and {result.name for result in now.results} == {"runs"} else ""
     return (
         f"I did not start `{refused.name}`: it was not approved, and I will not ask again unless you do. "
         "Tell me what to change (the base model, the time budget, the accuracy you need), or run the command yourself."

@@ -15,6 +15,7 @@ from conftest import write_examples
 from mcp import Client, StdioServerParameters
 from mcp.shared.exceptions import MCPError
 
+from agent.foreseen import NOT_AS_IT_IS
 from agent.mcp_content import TRIGGERS
 from agent.mcp_server import server
 from knowledge.load import cards
@@ -103,12 +104,17 @@ async def test_every_tool_is_called(client: Client, folder: Path) -> None:
         if tool.asks_first:
             result = await client.call_tool(tool.name, needed(tool))
             assert result.is_error, tool.name
-            assert "needs the person's approval" in text(result)
+            if tool.name in IMPOSSIBLE:
+                assert "confirm" not in text(result), "nobody is asked to approve what cannot be done"
+                continue
+            assert "needs the person's approval" in text(result), tool.name
             assert '"confirm"' in text(result)
     assert ARGUMENTS.keys() | {tool.name for tool in TOOLS if tool.asks_first} == {tool.name for tool in TOOLS}
     assert not (folder / "home" / "runs").exists(), "nothing was started"
 
 
+IMPOSSIBLE: set[str] = set()
+"""tools whose call with `needed` arguments names a run that is not there"""
 GIVEN = {"run": "some-run", "version": "some-version", "out": "delivered"}
 
 
@@ -159,13 +165,22 @@ async def test_a_confirm_code_holds_for_the_call_that_was_shown(client: Client, 
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("agrees", [True, False, None])
-async def test_the_person_is_asked_where_the_client_can_ask(folder: Path, mode: Any, agrees: bool | None) -> None:
+@pytest.mark.parametrize(
+    ("action", "agrees", "says"),
+    [
+        ("accept", True, ""),
+        ("accept", False, "refused"),
+        ("decline", None, "refused"),
+        ("cancel", None, "No answer was given"),
+    ],
+)
+async def test_the_person_is_asked_where_the_client_can_ask(
+    folder: Path, mode: Any, action: Any, agrees: bool | None, says: str
+) -> None:
     asked: list[str] = []
 
     async def answer(context: Any, params: Any) -> types.ElicitResult:
         asked.append(params.message)
-        action = "decline" if agrees is None else "accept"
         return types.ElicitResult(action=action, content={} if agrees is None else {"approve": agrees})
 
     (folder / "out.jsonl").write_text("kept\n")
@@ -175,7 +190,47 @@ async def test_the_person_is_asked_where_the_client_can_ask(folder: Path, mode: 
     assert len(asked) == 1
     assert "finetune data format things.csv" in asked[0]
     assert result.is_error is not bool(agrees)
+    assert says in text(result)
+    assert ("Do not call it again" in text(result)) is (says == "refused"), "only a refusal is a decision"
     assert ((folder / "out.jsonl").read_text() == "kept\n") is not bool(agrees)
+
+
+async def test_a_client_that_fails_to_ask_is_given_the_code(folder: Path) -> None:
+    async def answer(context: Any, params: Any) -> types.ErrorData:
+        return types.ErrorData(code=-32603, message="no window to ask in")
+
+    (folder / "out.jsonl").write_text("kept\n")
+    call = {"path": "things.csv", "out": "out.jsonl", "overwrite": True}
+    async with Client(server(), elicitation_callback=answer, mode="legacy") as client:
+        held = text(await client.call_tool("data_format", call))
+        code = held.rpartition('"confirm": "')[2].partition('"')[0]
+        assert (folder / "out.jsonl").read_text() == "kept\n"
+        assert not (await client.call_tool("data_format", {**call, "confirm": code})).is_error
+    assert (folder / "out.jsonl").read_text() != "kept\n"
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    ("tool", "arguments", "says"),
+    [
+        ("go", {"data": "gone.csv"}, "gone.csv"),
+        ("go", {"data": "things.csv", "endpoint": "http://127.0.0.1:1/v1"}, "model"),
+        ("train", {"resume": "nope"}, 'No run "nope"'),
+    ],
+)
+async def test_nobody_is_asked_to_approve_what_cannot_be_done(
+    folder: Path, mode: Any, tool: str, arguments: dict[str, Any], says: str
+) -> None:
+    async def answer(context: Any, params: Any) -> types.ElicitResult:
+        raise AssertionError("the person was asked")
+
+    for asking in (answer, None):
+        async with Client(server(), elicitation_callback=asking, mode=mode) as client:
+            result = await client.call_tool(tool, arguments)
+        assert result.is_error
+        assert says in text(result)
+        assert "confirm" not in text(result)
+        assert NOT_AS_IT_IS not in text(result)
 
 
 @connected

@@ -15,6 +15,8 @@ from executor.run_folder import RunFolder, all_runs, find_run
 from tools.base import Args, Result, Tool
 
 NOT_GOOD = ("do_not_ship", "inconclusive")
+RESUMABLE = ("stopped", "paused", "failed")
+"""states of a run that can go on at its first unfinished stage"""
 
 
 class RunsArgs(Args):
@@ -78,6 +80,16 @@ def chosen(name: str | None) -> RunFolder:
 def going() -> str | None:
     """The path of the newest run that is going on."""
     return next((str(run.path) for run in all_runs() if run.status()["state"] == "running"), None)
+
+
+def resumable(name: str) -> RunFolder:
+    """The named run, or the newest that was stopped. Raises UserError where there is none."""
+    if name:
+        return find_run(name)
+    for run in all_runs():
+        if run.status()["state"] in RESUMABLE:
+            return run
+    raise UserError("No run was stopped", "", "`finetune runs` lists them.")
 
 
 def brief(run: RunFolder) -> dict[str, Any]:

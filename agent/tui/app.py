@@ -15,6 +15,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Container
 from textual.widgets import Footer, Static, TextArea
 
+from agent.draft import STOPPED
 from agent.events import Again, ApprovalNeeded, Event, TextDelta, ToolFinished, ToolStarted, TurnDone
 from agent.session import Session
 from agent.settings import Settings
@@ -23,7 +24,7 @@ from agent.tui.bugs import bug_line
 from agent.tui.commands import hints, parse
 from agent.tui.fold import Fold
 from agent.tui.help import Help
-from agent.tui.messages import HistoryRead, SessionEvent, TurnFailed, TurnOver, Typed
+from agent.tui.messages import HistoryRead, SessionEvent, TurnFailed, TurnOver, Typed, Waits
 from agent.tui.prompt_box import SCROLL, PromptBox
 from agent.tui.run_keys import Going, RunKeys, Stop
 from agent.tui.run_panel import Progress, RunPanel
@@ -32,6 +33,8 @@ from agent.tui.transcript import Transcript
 from tools.base import FinetuneError, UserError
 
 GONE_SECONDS = 1.0
+THINKING = "Thinking … Esc stops"
+KEYRING = "Waiting for the system's keyring …"
 
 Make = Callable[[str | None, str], Session]
 """(name of the chat, model) -> a session"""
@@ -67,6 +70,8 @@ class ChatApp(RunKeys, Slash):
         self.stop = stop
         self.going = going
         self.busy = False
+        self.waits = ""
+        """what the session waits for before it can think"""
         self.recalled = asyncio.Event()
         """set once the chat's past was read: a turn that began before would stand in it"""
 
@@ -122,13 +127,26 @@ class ChatApp(RunKeys, Slash):
         """Import the agent off the loop while the user reads, then read the chat's past."""
         await asyncio.to_thread(__import__, "agent.graph")
         try:
+            self.tell_keyring()
             self.post_message(HistoryRead(await self.session.history()))
         except FinetuneError as error:
             self.post_message(TurnFailed(error.line()))
         except Exception as error:
             self.post_message(TurnFailed(bug_line(error)))
         finally:
+            self.post_message(Waits(""))
             self.recalled.set()
+
+    def tell_keyring(self) -> None:
+        if self.session.asks_keyring:
+            self.post_message(Waits(KEYRING))
+
+    def on_waits(self, message: Waits) -> None:
+        self.waits = message.line
+        self.show_working()
+
+    def show_working(self) -> None:
+        self.query_one("#working", Static).update(self.waits or (THINKING if self.busy else ""))
 
     async def on_history_read(self, message: HistoryRead) -> None:
         transcript = self.query_one(Transcript)
@@ -143,25 +161,35 @@ class ChatApp(RunKeys, Slash):
             self.query_one(PromptBox).sent()
             self.slash(*command)
             return
+        if await self.send(message.text):
+            self.query_one(PromptBox).sent()
+
+    async def send(self, text: str) -> bool:
+        """Send words of the user's; False while an answer is still being written."""
         if self.busy:
             self.notify("Wait for the answer, or press Esc to stop it.", markup=False)
-            return
-        self.query_one(PromptBox).sent()
-        await self.query_one(Transcript).user_says(message.text)
-        self.follow(lambda: self.session.send(message.text))
+            return False
+        await self.query_one(Transcript).user_says(text)
+        self.follow(lambda: self.session.send(text))
+        return True
 
     def follow(self, turn: Callable[[], AsyncIterator[Event]]) -> None:
         self.busy = True
-        self.query_one("#working", Static).update("Thinking … Esc stops")
+        self.show_working()
         self.drive(turn)
 
     @work(group="turn", exclusive=True)
     async def drive(self, turn: Callable[[], AsyncIterator[Event]]) -> None:
         """Post what happens in a turn. A bug is shown and logged too: the window and the chat outlive it."""
+        session = self.session
         try:
             await self.recalled.wait()
+            self.tell_keyring()
             async for event in turn():
                 self.post_message(SessionEvent(event, self.session))
+        except asyncio.CancelledError:
+            self.post_message(SessionEvent(TextDelta(f"\n\n{STOPPED}"), session))
+            raise
         except FinetuneError as error:
             self.post_message(TurnFailed(error.line()))
         except Exception as error:
@@ -173,6 +201,8 @@ class ChatApp(RunKeys, Slash):
         if message.session is not self.session:  # still queued when the chat was left
             return
         transcript, event = self.query_one(Transcript), message.event
+        if self.waits:
+            self.on_waits(Waits(""))
         if isinstance(event, TextDelta):
             await transcript.write(event)
         elif isinstance(event, Again):
@@ -200,8 +230,18 @@ class ChatApp(RunKeys, Slash):
 
     async def on_turn_over(self) -> None:
         self.busy = False
-        self.query_one("#working", Static).update("")
-        await self.query_one(Transcript).end_turn()
+        self.on_waits(Waits(""))
+        going = self.session.goes_on
+        await self.query_one(Transcript).end_turn(going)
+        if going:
+            self.notify(f"Stopped waiting; {', '.join(going.values())} goes on.", markup=False)
+            self.follow_late(self.session)
+
+    @work(group="late", exclusive=True)
+    async def follow_late(self, session: Session) -> None:
+        """Post the ends of the calls that go on though their turn was stopped."""
+        async for event in session.late():
+            self.post_message(SessionEvent(event, session))
 
     def on_text_area_changed(self, event: TextArea.Changed) -> None:
         """The commands that fit, while one is written."""

@@ -16,6 +16,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Markdown, Static, TextArea
 
 from agent.events import ApprovalNeeded
+from agent.foreseen import impossible
 from agent.tui.bugs import bug_line
 from agent.tui.messages import Typed
 from tools.base import FinetuneError
@@ -153,8 +154,8 @@ class Approval(ModalScreen[Answered]):
         except Exception as error:
             words = bug_line(error)
         await shown.update(words)
-        self.planned = True
-        if not self.editing:
+        self.planned = impossible(words) is None
+        if self.planned and not self.editing:
             approve.disabled = False
             approve.focus()
 

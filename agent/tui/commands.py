@@ -28,6 +28,7 @@ COMMANDS = (
     Command("new", "", "begin another chat"),
     Command("runs", "", "every run of this workspace"),
     Command("run", "[RUN]", "show a run beside the chat, or the newest"),
+    Command("resume", "[RUN]", "go on with a run, or the newest that was stopped"),
     Command("stop", "", "stop the run that is shown"),
     Command("try", "[RUN]", "ask a tuned model and its base the same"),
     Command("review", "SAMPLE", "keep, drop or edit rows, one at a time"),

@@ -33,6 +33,13 @@ class TurnOver(Message):
 
 
 @dataclass
+class Waits(Message):
+    """What the session waits for before it can think; empty: nothing any more."""
+
+    line: str
+
+
+@dataclass
 class HistoryRead(Message):
     """What was said before in this chat."""
 

@@ -115,6 +115,18 @@ class Slash(App[None]):
         except FinetuneError as error:
             self.say(error.line(), error=True)
 
+    async def resume_run(self, argument: str) -> None:
+        from tools.runs import resumable
+
+        try:
+            await self.chat.send(f"Resume the run {resumable(argument).name}")
+        except FinetuneError as error:
+            self.say(error.line(), error=True)
+
+    def slash_resume(self, argument: str) -> None:
+        """In words to the mind, which asks for approval as for any other training."""
+        self.call_later(self.resume_run, argument)
+
     def slash_stop(self, argument: str) -> None:
         self.chat.action_stop_run()
 

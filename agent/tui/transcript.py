@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Any
 
 from textual.containers import VerticalScroll
@@ -139,10 +140,9 @@ class Transcript(VerticalScroll, can_focus=False):
             self.last_answer = self.answer.source
             self.answer = None
 
-    async def end_turn(self) -> None:
-        """Close what a turn left open."""
+    async def end_turn(self, going: Container[str] = ()) -> None:
+        """Close what a turn left open; the cards of calls that go on wait for their ends."""
         await self.end_answer()
-        for card in self.cards.values():
-            card.stop()
-        self.cards.clear()
+        for id_ in [id_ for id_ in self.cards if id_ not in going]:
+            self.cards.pop(id_).stop()
         await self.trim()
