@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import uuid4
 
 from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 from langchain_core.messages.tool import ToolCall
@@ -38,8 +39,8 @@ class Begun:
     """its turn was stopped, and it goes on"""
     told: bool = False
     """the window knows its end"""
-    open: bool = False
-    """the model was told that it goes on, not yet how it ended"""
+    open: str = ""
+    """id of the message that told the model that it goes on, until another tells how it ended"""
 
     @property
     def answer(self) -> ToolMessage:
@@ -97,25 +98,27 @@ class Going:
             elif begun.task.done():
                 found.append(begun.answer)
             else:
-                begun.open = True
-                found.append(answer_to(call, GOES_ON, late_id(call)))
+                begun.open = f"late-{uuid4().hex}"
+                found.append(answer_to(call, GOES_ON, begun.open))
         self.begun = {id_: each for id_, each in self.begun.items() if each.left and not (each.told and not each.open)}
         return found
 
     def late(self, begun: Begun) -> BaseMessage:
         """The outcome in place of the message that it goes on."""
-        begun.open = False
-        return begun.answer.model_copy(update={"id": late_id(begun.call)})
+        id_, begun.open = begun.open, ""
+        return begun.answer.model_copy(update={"id": id_})
 
 
-def open_calls(messages: Sequence[BaseMessage]) -> Iterator[ToolCall]:
-    answered = {message.tool_call_id for message in messages if isinstance(message, ToolMessage)}
-    calls = (call for message in messages if isinstance(message, AIMessage) for call in message.tool_calls)
-    return (call for call in calls if call["id"] not in answered)
-
-
-def late_id(call: ToolCall) -> str:
-    return f"late-{call['id']}"
+def open_calls(messages: Sequence[BaseMessage]) -> list[ToolCall]:
+    """The calls without an answer. An id is no name: some servers give every call of a tool the same."""
+    waiting: list[ToolCall] = []
+    for each in messages:
+        if isinstance(each, AIMessage):
+            waiting += each.tool_calls
+        elif isinstance(each, ToolMessage):
+            answered = next((call for call in waiting if call["id"] == each.tool_call_id), None)
+            waiting = [call for call in waiting if call is not answered]
+    return waiting
 
 
 def answer_to(call: ToolCall, why: str, id_: str | None = None) -> ToolMessage:

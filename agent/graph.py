@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NotRequired
 
@@ -192,12 +193,13 @@ def wrapped(tool: Tool[Any, Any]) -> BaseTool:
 
 
 def asking(tool: Tool[Any, Any]) -> InterruptOnConfig:
-    """Ask before every call of a costly tool, and before any call that overwrites; not where it was answered before."""
+    """Ask before every call of a costly tool, and before any that overwrites; not where `aafter_model` answered it."""
 
     def must_ask(request: ToolCallRequest) -> bool:
         call = request.tool_call
-        told = [each.tool_call_id for each in request.state["messages"] if isinstance(each, ToolMessage)]
-        return tool.must_ask(call["args"]) and (call["id"] or "") not in told
+        # only what follows the call: some servers give every call of a tool the same id
+        since = takewhile(lambda each: isinstance(each, ToolMessage), reversed(request.state["messages"]))
+        return tool.must_ask(call["args"]) and all(each.tool_call_id != call["id"] for each in since)
 
     return InterruptOnConfig(allowed_decisions=["approve", "edit", "reject"], when=must_ask)
 

@@ -47,12 +47,16 @@ def launch(run: RunFolder) -> int:
     try:
         with open(run.path / "spec.yaml", "rb") as held, open(run.log_file, "ab") as log:
             fcntl.flock(held, fcntl.LOCK_EX)  # of two starts at once, the second sees the status of the first
-            status = run.status()
-            if status["state"] == "running":
-                raise UserError(f"{run.name} is already running", f"pid {status['pid']}", "Stop it first, or wait.")
+            refuse_running(run)
             return started(run, log)
     except OSError as error:
         raise cannot_write(run.log_file, error) from error
+
+
+def refuse_running(run: RunFolder) -> None:
+    status = run.status()
+    if status["state"] == "running":
+        raise UserError(f"{run.name} is already running", f"pid {status['pid']}", "Stop it first, or wait.")
 
 
 def started(run: RunFolder, log: IO[bytes]) -> int:

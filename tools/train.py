@@ -9,7 +9,7 @@ from pydantic import Field
 
 from executor.errors import UsageError, UserError
 from executor.files import read_json, read_jsonl, sha256_rows
-from executor.launch import train_along
+from executor.launch import refuse_running, train_along
 from executor.place import Launcher, follows, launched, load_place, save_place
 from executor.run_folder import RunFolder, create_run, find_run
 from executor.spec import (
@@ -66,12 +66,29 @@ def training_wish(args: TrainArgs, data: Path) -> Wish:
     )  # fmt: skip
 
 
+def is_spec(path: Path) -> bool:
+    return path.suffix.lower() in (".yaml", ".yml")
+
+
+def refuse_mixture(args: TrainArgs) -> None:
+    """A run or a spec says everything but where to train. Raises UsageError where more, or nothing, is named."""
+    if args.resume:
+        if not args.only(resume=args.resume):
+            raise UsageError("A run goes on with its own data, model and settings", "--resume", "Name only the run.")
+    elif not args.data:
+        raise UsageError("Nothing to train on", "finetune train", "Name a data file, a spec.yaml, or --resume RUN.")
+    elif is_spec(Path(args.data)) and not args.only(data=args.data):
+        raise UsageError("The spec names model, method and settings", args.data, "Change them in the spec itself.")
+
+
 def plan_train(args: TrainArgs) -> str:
+    refuse_mixture(args)
     if args.resume:
         run = find_run(args.resume)
+        refuse_running(run)
         return f"Run `{run.name}`, which is {run.status()['state']}, goes on at its first unfinished stage."
     path = Path(args.data or "").expanduser()
-    if path.suffix.lower() in (".yaml", ".yml"):
+    if is_spec(path):
         spec = load_spec(path)
         placed(spec, args.processes, args.launcher)
         return f"Trains again from {path.name}: {method_text(spec)}, {spec.train.steps} steps on {spec.data.path}."
@@ -83,16 +100,11 @@ def plan_train(args: TrainArgs) -> str:
 def run_train(args: TrainArgs) -> JobResult:
     if follows():
         train_along()
+    refuse_mixture(args)
     if args.resume:
-        if not args.only(resume=args.resume):
-            raise UsageError("A run goes on with its own data, model and settings", "--resume", "Name only the run.")
         return resume(find_run(args.resume), args.processes, args.launcher)
-    if not args.data:
-        raise UsageError("Nothing to train on", "finetune train", "Name a data file, a spec.yaml, or --resume RUN.")
-    path = Path(args.data).expanduser()
-    if path.suffix.lower() in (".yaml", ".yml"):
-        if not args.only(data=args.data):
-            raise UsageError("The spec names model, method and settings", str(path), "Change them in the spec itself.")
+    path = Path(args.data or "").expanduser()
+    if is_spec(path):
         place = placed(load_spec(path), args.processes, args.launcher)
         run = from_spec(path)
         return launch(run, run.spec(), f"Training again from {path}.", place)
