@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import NoReturn, ParamSpec, TypeVar
 
@@ -25,19 +25,31 @@ GRACE_SECONDS = 1.0
 
 async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """The function's result, or what it raised. Who is cancelled stops waiting; the function goes on."""
-    done: Future[T] = Future()
     context = contextvars.copy_context()
+    return await asyncio.wrap_future(begin(lambda: context.run(function, *args, **kwargs)))
+
+
+def begin(function: Callable[[], T]) -> Future[T]:
+    """The function in a thread of its own, which nobody joins."""
+    done: Future[T] = Future()
 
     def work() -> None:
         if not done.set_running_or_notify_cancel():
             return
         try:
-            done.set_result(context.run(function, *args, **kwargs))
+            done.set_result(function())
         except BaseException as error:
             done.set_exception(error)
 
     threading.Thread(target=work, name=NAME, daemon=True).start()
-    return await asyncio.wrap_future(done)
+    return done
+
+
+class Beside(ThreadPoolExecutor):
+    """For an event loop: what it runs in threads (a window's workers, too) does not hold its end up."""
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        return begin(lambda: fn(*args, **kwargs))
 
 
 def leave(code: int) -> NoReturn:

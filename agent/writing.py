@@ -168,6 +168,8 @@ def asked(now: Said) -> list[str]:
     if decide is not None and isinstance(decide.artifact, dict):
         questions += (decide.artifact.get("decision") or {}).get("missing") or []
     if now.path is None:
+        if now.resumes is not None:
+            return questions
         if now.route.intent == "train" and not now.begins and now.result("plan") is None:
             questions += [ASK_FILE, ASK_TASK, ASK_TARGET]
         elif now.route.intent == "prepare_data" or now.begins:

@@ -95,9 +95,10 @@ async def test_without_a_stopped_run_it_says_so(new_run: NewRun) -> None:
     await session.close()
 
 
-async def test_a_run_that_is_not_there_or_runs_already_is_told_and_not_asked_for(new_run: NewRun) -> None:
-    events, session = await asked_for("resume 2020-nope", [])
+async def test_a_run_that_is_not_there_is_told_and_not_asked_for(new_run: NewRun) -> None:
+    events, session = await asked_for("finetune train --resume 2020-nope", [])
     assert 'No run "2020-nope"' in turn_of(events).answer
+    assert "Which file" not in turn_of(events).answer
     await session.close()
 
 

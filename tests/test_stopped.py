@@ -23,6 +23,7 @@ from agent import chats
 from agent.events import Event, TextDelta, ToolFinished, ToolStarted
 from agent.going import GOES_ON, NOT_RUN, NOTHING_CHANGED, UNKNOWN
 from agent.session import Session
+from agent.threads import NAME
 from agent.tui import ChatApp
 from agent.tui.answer import Answer
 from agent.tui.run_panel import RunPanel
@@ -218,9 +219,10 @@ async def test_an_open_question_holds_the_chat_until_it_is_answered() -> None:
 
 LEAVING = """
 import asyncio, time
-from agent.threads import in_thread, leave
+from agent.threads import Beside, in_thread, leave
 async def main():
-    going = asyncio.create_task(in_thread(time.sleep, 60))
+    asyncio.get_running_loop().set_default_executor(Beside())
+    going = asyncio.create_task({work}(time.sleep, 60))
     await asyncio.sleep(0)
     going.cancel()
 asyncio.run(main())
@@ -229,11 +231,24 @@ leave(3)
 """
 
 
-def test_work_that_goes_on_does_not_hold_the_program_up() -> None:
+@pytest.mark.parametrize("work", ["in_thread", "asyncio.to_thread"])
+def test_work_that_goes_on_does_not_hold_the_program_up(work: str) -> None:
     began = time.monotonic()
-    done = subprocess.run([sys.executable, "-c", LEAVING], cwd=ROOT, capture_output=True, text=True, timeout=50)
+    program = LEAVING.format(work=work)
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=50)
     assert (done.returncode, done.stdout, done.stderr) == (3, "over\n", "")
     assert time.monotonic() - began < 20
+
+
+async def test_the_windows_own_threads_do_not_hold_its_end_up(gate: Gate) -> None:
+    app = ChatApp(Session(tools=[]), no_run, lambda run: str(gate(run)))
+    async with app.run_test() as pilot:
+        await app.workers.wait_for_complete()
+        app.stop_run("/r")
+        await pilot.pause()
+        waiting = [thread for thread in threading.enumerate() if thread.name == NAME]
+        assert waiting
+        assert all(thread.daemon for thread in waiting)
 
 
 async def test_a_locked_keyring_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:

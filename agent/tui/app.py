@@ -19,6 +19,7 @@ from agent.draft import STOPPED
 from agent.events import Again, ApprovalNeeded, Event, TextDelta, ToolFinished, ToolStarted, TurnDone
 from agent.session import Session
 from agent.settings import Settings
+from agent.threads import Beside
 from agent.tui.approval import Answered, Approval
 from agent.tui.bugs import bug_line
 from agent.tui.commands import hints, parse
@@ -91,6 +92,7 @@ class ChatApp(RunKeys, Slash):
         return f"{self.TITLE} · {self.session.model}{chat}"
 
     def on_mount(self) -> None:
+        asyncio.get_running_loop().set_default_executor(Beside())
         self.query_one(PromptBox).focus()
         if not self.is_headless and sys.stdin.isatty():
             self.set_interval(GONE_SECONDS, self.end_without_terminal)
