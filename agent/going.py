@@ -59,6 +59,8 @@ class Going:
         self.begun: dict[str, Begun] = {}
         self.plans: dict[str, str] = {}
         """call_text(...) -> its plan"""
+        self.impossible: set[str] = set()
+        """ids of the model's last calls that were answered instead of asked for: they are not run either"""
 
     def begin(self, call: ToolCall, writes: bool, task: asyncio.Future[Any]) -> Begun:
         begun = self.begun[call["id"] or ""] = Begun(call, writes, task)

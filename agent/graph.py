@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import partial
-from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NotRequired
 
@@ -55,15 +54,13 @@ class Advisor(AgentMiddleware[AdvisorState, None, Any]):
 
     state_schema = AdvisorState
 
-    def __init__(
-        self, model: str, known: Sequence[Tool[Any, Any]], typed: list[str] | None = None, going: Going | None = None
-    ) -> None:
+    def __init__(self, model: str, known: Sequence[Tool[Any, Any]], typed: list[str] | None, going: Going) -> None:
         super().__init__()
         self.model = model
         self.known = {tool.name: tool for tool in known}
         self.typed = [] if typed is None else typed
         """what the user wrote into an approval: files that are named by it"""
-        self.going = going or Going()
+        self.going = going
 
     async def abefore_model(self, state: AdvisorState, runtime: Runtime[None]) -> dict[str, Any] | None:
         for message in reversed(state["messages"]):
@@ -97,16 +94,18 @@ class Advisor(AgentMiddleware[AdvisorState, None, Any]):
 
     async def aafter_model(self, state: AdvisorState, runtime: Runtime[None]) -> dict[str, Any] | None:
         """Plan what must be asked for. What cannot be done as it is goes back to the model, and nobody is asked."""
-        last = state["messages"][-1]
-        asks = [call for call in last.tool_calls if self.must_ask(call)] if isinstance(last, AIMessage) else []
+        last = next(each for each in reversed(state["messages"]) if isinstance(each, AIMessage))
+        asks = [call for call in last.tool_calls if self.must_ask(call)]
         said = [each.text for each in state["messages"] if each.type == "human"]
         answers = []
+        self.going.impossible.clear()
         for call in asks:
             started = time.perf_counter()
             check = partial(refuse_out_of_reach, call["args"], said, [Path(each) for each in self.typed])
             planned = await in_thread(foreseen, self.known[call["name"]], call["args"], check)
             self.going.plans[call_text(call["name"], call["args"])] = planned
             if why := impossible(planned):
+                self.going.impossible.add(call["id"] or "")
                 answers.append(answer_to(call, why))
                 get_stream_writer()({"call": call})
                 get_stream_writer()({"call": call, "answer": answers[-1], "seconds": time.perf_counter() - started})
@@ -155,8 +154,9 @@ def build(
 
     `going` is told of every call that begins, and of the plans of those that must be approved.
     """
+    going = going or Going()
     approval = HumanInTheLoopMiddleware[Any, Any, Any](
-        {tool.name: asking(tool) for tool in tools if tool.may_ask},
+        {tool.name: asking(tool, going) for tool in tools if tool.may_ask},
         edit_notice=None,
     )
     return create_agent(
@@ -192,14 +192,11 @@ def wrapped(tool: Tool[Any, Any]) -> BaseTool:
     )
 
 
-def asking(tool: Tool[Any, Any]) -> InterruptOnConfig:
+def asking(tool: Tool[Any, Any], going: Going) -> InterruptOnConfig:
     """Ask before every call of a costly tool, and before any that overwrites; not where `aafter_model` answered it."""
 
     def must_ask(request: ToolCallRequest) -> bool:
-        call = request.tool_call
-        # only what follows the call: some servers give every call of a tool the same id
-        since = takewhile(lambda each: isinstance(each, ToolMessage), reversed(request.state["messages"]))
-        return tool.must_ask(call["args"]) and all(each.tool_call_id != call["id"] for each in since)
+        return tool.must_ask(request.tool_call["args"]) and (request.tool_call["id"] or "") not in going.impossible
 
     return InterruptOnConfig(allowed_decisions=["approve", "edit", "reject"], when=must_ask)
 

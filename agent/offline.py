@@ -196,7 +196,9 @@ def later_calls(now: Said) -> list[ToolCall]:
     listed, form = now.result("runs"), delivered(now)
     if form and listed is not None and len(now.results) == 1:
         newest = newest_run(listed.artifact, trained=True)
-        return [call("export", run=newest, out=f"{newest}-{form}", to=form, **pushed_as(now))] if newest else []
+        return (
+            [call("export", run=newest, out=f"{Path(newest).name}-{form}", to=form, **pushed_as(now))] if newest else []
+        )
     asked = OUTCOME.match(now.text) is not None
     if listed is not None and ((asked and len(now.results) == 1) or (
         now.route.intent == "evaluate" and len(now.results) == 2

@@ -123,8 +123,8 @@ class Session:
             chats.keep(self.chat, text, None)
         try:
             given = [*await self.left_open(graph), HumanMessage(with_data(text, data))]
-        except BaseException:
-            self.let_go()
+        except BaseException as error:
+            self.cut(error)
             raise
         async for event in self.drive(graph, {"messages": given}):
             yield event
@@ -266,12 +266,12 @@ class Session:
                     yield event
             asked = await self.asking() if self.waiting and self.waiting[0].tool not in self.refused else None
         except GraphRecursionError as error:
-            self.cut(BROKE_OFF)
+            self.cut(error)
             raise ServiceError(
                 "The model kept calling tools without an answer", self.model, "Ask for one step, or use another model."
             ) from error
         except BaseException as error:
-            self.cut(STOPPED if isinstance(error, asyncio.CancelledError) else BROKE_OFF)
+            self.cut(error)
             raise
         if asked:
             yield asked
@@ -285,8 +285,9 @@ class Session:
             self.let_go()
             yield TurnDone(turn)
 
-    def cut(self, mark: str) -> None:
+    def cut(self, error: BaseException) -> None:
         """Keep what was written of an answer that ends early; a provider that failed at once leaves a question open."""
+        mark = STOPPED if isinstance(error, asyncio.CancelledError) else BROKE_OFF
         if self.chat and (self.draft.text.strip() or mark == STOPPED):
             chats.keep(self.chat, self.draft.question, self.draft.cut(mark))
         self.let_go()

@@ -194,13 +194,17 @@ async def test_what_a_cell_or_a_log_says_is_not_obeyed(folder: Path, words: str)
 
 @pytest.mark.parametrize("tool", [tool.name for tool in TOOLS if tool.asks_first])
 async def test_a_model_that_obeys_a_row_starts_nothing(folder: Path, tool: str) -> None:
-    """The costly step waits for the person; refused, it is not asked again in that turn, however often it is called."""
+    """The costly step waits for the person; refused, it is not asked again in that turn, however often it is called.
+
+    What cannot be done of these arguments is not asked for at all.
+    """
     args = {"version": "x"} if tool == "data_undo" else {"data": "rows.csv"}
-    mind = scripted(*[calling(tool, **args)] * 3, AIMessage("I could not."))
+    mind = scripted(*(calling(tool, **args) for _ in range(3)), AIMessage("I could not."))
     async with Session(mind=mind) as session:
         events = await gather(session.send("Look at rows.csv"))
-        assert isinstance(events[-1], ApprovalNeeded)
-        rest = await gather(session.answer_approval(False))
+        possible = tool in ("compare", "data_undo", "go", "probe", "train")
+        assert isinstance(events[-1], ApprovalNeeded) is possible
+        rest = await gather(session.answer_approval(False)) if possible else events
     assert not any(isinstance(event, ApprovalNeeded) for event in rest)
     assert [event.ok for event in rest if isinstance(event, ToolFinished)] == [False, False, False]
     assert not list((folder.parent / "home").rglob("status.json"))

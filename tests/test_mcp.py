@@ -115,7 +115,7 @@ async def test_every_tool_is_called(client: Client, folder: Path) -> None:
     assert not (folder / "home" / "runs").exists(), "nothing was started"
 
 
-IMPOSSIBLE = {"export", "hosted_submit", "train"}
+IMPOSSIBLE = {"evaluate", "export", "hosted_submit", "train"}
 """tools whose plan cannot be made of `needed` arguments: they name no data, or a run that is not there"""
 GIVEN = {"run": "some-run", "version": "some-version", "out": "delivered"}
 

@@ -14,6 +14,7 @@ from test_session import Scripted
 from test_tui import DONE, Played, answers, app_of, finished, say, shown
 
 from agent import chats
+from agent.draft import STOPPED
 from agent.events import TextDelta
 from agent.session import Session
 from agent.tui.lines import Notice, UserMessage
@@ -119,6 +120,11 @@ async def test_a_question_outlives_a_window_that_closes_before_its_answer() -> N
         await pilot.press("enter")
         while not chats.read("kept"):
             await pilot.pause(0.05)
-    assert chats.read("kept") == [("user", "Why is my loss nan?"), ("advisor", chats.UNANSWERED)]
-    chats.keep("kept", "Why is my loss nan?", "The rate.")
-    assert chats.read("kept") == [("user", "Why is my loss nan?"), ("advisor", "The rate.")]
+    stopped = [("user", "Why is my loss nan?"), ("advisor", STOPPED)]
+    assert chats.read("kept") == stopped
+    chats.keep("kept", "And now?", None)
+    assert chats.read("kept") == [*stopped, ("user", "And now?"), ("advisor", chats.NOT_YET)]
+    chats.keep("kept", "And then?", "The rate.")
+    assert chats.read("kept")[3:] == [("advisor", chats.UNANSWERED), ("user", "And then?"), ("advisor", "The rate.")]
+    chats.keep("kept", "And now?", "Now, too.")
+    assert chats.read("kept")[3] == ("advisor", "Now, too.")
