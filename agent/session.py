@@ -157,8 +157,7 @@ class Session:
         asked = self.waiting.pop(0)
         self.decisions.append(decision_on(asked, approve, edited, reason))
         if edited:
-            changed = [value for key, value in edited.items() if value != asked.args.get(key)]
-            self.typed += [value for value in changed if isinstance(value, str)]
+            self.note_typed(asked, edited)
         if not approve:
             self.refused.add(asked.tool)
             refused = ToolFinished(asked.id, asked.tool, asked.args, False, 0.0, "Refused by the user.", None)
@@ -217,7 +216,13 @@ class Session:
             raise UsageError(
                 argument_faults(error), asked.tool, f"It takes {', '.join(tool.args.model_fields)}."
             ) from error
+        self.note_typed(asked, args)  # its plan may read what the user names
         return args, command_line(tool, args)
+
+    def note_typed(self, asked: ApprovalNeeded, args: dict[str, Any]) -> None:
+        """Files are named by what the user wrote into an approval."""
+        changed = [value for key, value in args.items() if value != asked.args.get(key)]
+        self.typed += [value for value in changed if isinstance(value, str) and value not in self.typed]
 
     async def opened(self) -> CompiledStateGraph[Any, Any, Any, Any]:
         """The graph, built on first use: importing langchain takes most of a second."""

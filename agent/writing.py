@@ -88,6 +88,8 @@ def in_order(now: Said) -> list[ToolMessage]:
     newest = {result.name: result for result in now.results}
     if "go" in newest:
         newest.pop("plan", None)  # the user saw it before approving, and a started run repeats it
+    if "train" in newest:
+        newest.pop("runs", None)  # it told which run was stopped; now it goes on
     newest = {name: result for name, result in newest.items() if not was_refused(result)}
     ranked = sorted(newest.values(), key=lambda each: ORDER.index(each.name) if each.name in ORDER else len(ORDER))
     decided, looked = newest.get("decide"), newest.get("look_up")

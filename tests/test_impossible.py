@@ -152,6 +152,17 @@ async def test_a_change_whose_plan_cannot_be_made_says_why_and_is_not_approved()
         assert app.screen is screen
 
 
+async def test_the_plan_of_a_change_reads_what_the_user_named_in_it(tmp_path: Path) -> None:
+    outside = tmp_path / "elsewhere.csv"
+    outside.touch()
+    mind = scripted(calling("go", data="there.csv"), AIMessage("Done."))
+    async with Session(tools=Calls().tools(), mind=mind) as session:
+        (asked,) = of(ApprovalNeeded, await gather(session.send("train")))
+        assert (await session.foreseen("go", {"data": str(outside)})).startswith(NOT_AS_IT_IS), "nobody named it"
+        args, _ = session.edited(asked, f"data: {outside}")
+        assert await session.foreseen("go", args) == f"**Plan:** 3 epochs on {outside}."
+
+
 @pytest.mark.parametrize("option", ["--model", "--base-url", "--key-env", "--chat"])
 def test_options_before_a_command_are_not_dropped_in_silence(
     finetune: Callable[..., Answer], option: str, tmp_path: Path

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from conftest import write_examples
 
+from agent.tui.approval import QUIET_SECONDS
 from executor.files import read_json
 
 pytestmark = pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")
@@ -68,6 +69,11 @@ class Terminal:
             lambda screen: answer in flat(screen) and "Thinking" not in screen, f"no {answer!r} after {text!r}"
         )
 
+    def decide(self, key: str) -> None:
+        """Answer a question that came just now: at once the key would count as still typed."""
+        PAUSE.wait(QUIET_SECONDS + 0.3)
+        self.press(key)
+
 
 def flat(screen: str) -> str:
     """The screen as one line, without frames."""
@@ -94,12 +100,12 @@ def test_from_should_i_to_did_it_help(terminal: Terminal, tiny_model: Path) -> N
     terminal.type("train it")
     terminal.press("Enter")
     terminal.wait(lambda screen: "May I run go?" in screen, "no approval")
-    terminal.press("e")
+    terminal.decide("e")
     terminal.wait(lambda screen: "Take it" in screen, "no editor")
     terminal.type(f"base_model: {tiny_model}")
     terminal.press("C-s")
     terminal.wait(lambda screen: "--base-model" in screen, "the change was not taken")
-    terminal.press("y")
+    terminal.decide("y")
     terminal.wait(lambda screen: "Started run" in screen, "nothing was started")
     status = next((terminal.folder / "home" / "runs").iterdir()) / "status.json"
     terminal.wait(lambda _: read_json(status)["state"] == "done", "the run never ended", 120)
@@ -108,7 +114,7 @@ def test_from_should_i_to_did_it_help(terminal: Terminal, tiny_model: Path) -> N
     terminal.type("export it for Ollama")
     terminal.press("Enter")
     terminal.wait(lambda screen: "May I run export?" in screen and "--to ollama" in flat(screen), "no approval")
-    terminal.press("n")
+    terminal.decide("n")
     terminal.wait(lambda screen: "I did not start" in screen, "the refusal is not told")
     terminal.run("resize-window", "-x", "80", "-y", "24")
     terminal.wait(lambda screen: len(screen.splitlines()[0].rstrip()) <= 80 and "^q" in screen, "lost in the resize")
