@@ -24,7 +24,9 @@ from executor.files import read_jsonl
 from executor.prepare_model import embedded_gguf
 from executor.run_folder import RunFolder
 from executor.serve.launch import Serving, Target
-from executor.serve.request import Refused, read_request
+from executor.serve.model import Written
+from executor.serve.request import Piece
+from executor.template import ChatTemplate
 from tools.base_model import resolve_model
 from tools.serving import serve, system_of
 
@@ -192,25 +194,16 @@ def test_a_tuned_model_is_tried_beside_its_base_under_the_system_message_of_its_
     assert answer.json["answers"]["base"] != answer.json["answers"][run.name]
 
 
-def test_a_request_is_read_or_refused() -> None:
-    with pytest.raises(Refused, match="Invalid JSON"):
-        read_request(b"{")
-    parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
-    read = read_request(json.dumps({"model": "m", "messages": [{"role": "user", "content": parts}]}).encode())
-    assert "a" in read.messages[0]["content"]
-    assert "b" in read.messages[0]["content"]
-    assert (read.limit, read.stops) == (1024, ())
-
-
 def test_half_a_character_waits_for_its_other_half(tiny_model: Path) -> None:
-    from executor.serve.model import told
-    from executor.template import ChatTemplate
-
     template = ChatTemplate(tiny_model)
-    ids = template.encode("né — 日本 😀 end")
-    pieces = [piece.text for piece in told(ids, template, (), 1, 99)]  # type: ignore[arg-type]
-    assert "".join(pieces) == template.tokenizer.decode(ids)
-    assert not any("\ufffd" in piece for piece in pieces)
+    ids, pieces = template.encode("né — 日本 😀 end"), list[Piece]()
+    written = Written(template, (), pieces.append, threading.Event())
+    for token in ids:
+        written.add(token)
+    written.finish(1)
+    assert "".join(piece.text for piece in pieces) == template.tokenizer.decode(ids)
+    assert not any("\ufffd" in piece.text for piece in pieces)
+    assert (pieces[-1].reason, pieces[-1].completion_tokens) == ("length", len(ids))
 
 
 @pytest.mark.real
@@ -227,6 +220,16 @@ def test_llama_cpp_serves_a_gguf_file_with_a_key(monkeypatch: pytest.MonkeyPatch
             assert [model.id for model in to.models.list()] == [file.stem]
             answer = ask(to, file.stem, [{"role": "user", "content": "Say hello."}], max_tokens=8)
             assert answer.choices[0].message.content
+            assert (answer.usage.completion_tokens, answer.choices[0].finish_reason) == (8, "length")
+            with pytest.raises(openai.NotFoundError):
+                ask(to, "other", [{"role": "user", "content": "x"}])
+            with pytest.raises(openai.BadRequestError, match="context"):
+                ask(to, file.stem, [{"role": "user", "content": "word " * 9000}])
+            asked = {"authorization": f"Bearer {KEY}", "content-type": "text/plain", "origin": "http://evil.example"}
+            page = urllib.request.Request(f"{serving.url}/chat/completions", data=b"{}", headers=asked)
+            with pytest.raises(urllib.error.HTTPError, match="415") as told:
+                urllib.request.urlopen(page)
+            assert "access-control-allow-origin" not in told.value.headers
             with pytest.raises(openai.AuthenticationError):
                 ask(to.with_options(api_key="wrong"), file.stem, [{"role": "user", "content": "x"}])
     finally:

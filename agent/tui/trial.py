@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from textual import work
@@ -80,7 +81,7 @@ class TryScreen(Screen[None]):
         self.over = self.busy = False
 
     def compose(self) -> ComposeResult:
-        yield Static(f"Try {self.run}", markup=False, id="title")
+        yield Static(f"Try {Path(self.run).name}", markup=False, id="title")
         yield Horizontal(id="sides")
         yield Static(LOADING, markup=False, id="working")
         yield Input(placeholder="Ask both", id="ask", disabled=True)

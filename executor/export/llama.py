@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,10 +20,13 @@ SECONDS = 600.0
 @dataclass(frozen=True)
 class Llama:
     address: str
+    key: str
 
     def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         request = urllib.request.Request(  # noqa: S310 (our own address)
-            self.address + path, data=json.dumps(body).encode(), headers={"content-type": "application/json"}
+            self.address + path,
+            data=json.dumps(body).encode(),
+            headers={"content-type": "application/json", "authorization": f"Bearer {self.key}"},
         )
         try:
             with urllib.request.urlopen(request, timeout=SECONDS) as answer:  # noqa: S310
@@ -66,8 +70,9 @@ class Llama:
 @contextmanager
 def served(file: Path, context: int, threads: int) -> Iterator[Llama]:
     """Raises UserError where xllamacpp is not installed, ServiceError where it cannot load the file."""
-    serving = Serving(Target("gguf", str(file), "m", "", "", "127.0.0.1", context=context, threads=threads))
+    key = secrets.token_hex(16)  # it offers more than answers: no web page may have it meanwhile
+    serving = Serving(Target("llama", str(file), "m", "", "", "127.0.0.1", context=context, threads=threads), key)
     try:
-        yield Llama(serving.url.removesuffix("/v1"))
+        yield Llama(serving.url.removesuffix("/v1"), key)
     finally:
         serving.close()

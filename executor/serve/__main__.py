@@ -6,10 +6,14 @@ It prints one line of JSON, `{"url"}` when it listens or `{"error"}`. The key co
 from __future__ import annotations
 
 import json
+import logging
 import os
+import secrets
 import socket
 import sys
 import threading
+import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +25,7 @@ def main() -> int:
     target = Target.from_words(sys.argv[1:])
     key = os.environ.pop(KEY, None)
     try:
-        (serve_gguf if target.kind == "gguf" else serve_model)(target, key)
+        {"llama": serve_llama, "gguf": serve_gguf}.get(target.kind, serve_model)(target, key)
     except FinetuneError as error:
         tell(error.as_json() | {"exit_code": error.exit_code})
         return error.exit_code
@@ -37,8 +41,8 @@ def tell(value: dict[str, Any]) -> None:
     sys.stdout.flush()
 
 
-def serve_gguf(target: Target, key: str | None) -> None:
-    """By llama.cpp, in C++; it holds the interpreter only while it starts."""
+def serve_llama(target: Target, key: str | None) -> None:
+    """llama.cpp bare, for the proof of an export; it holds the interpreter only while it starts."""
     from executor.serve.llama_cpp import start
 
     server = start(target, key)
@@ -46,20 +50,47 @@ def serve_gguf(target: Target, key: str | None) -> None:
     sys.stdin.read()
 
 
+def serve_gguf(target: Target, key: str | None) -> None:
+    """llama.cpp behind our own server: bare it would answer any web page."""
+    from executor.serve.llama_cpp import start
+    from executor.serve.relay import Relay
+
+    listening, inner = bound(target.host, target.port), secrets.token_hex(16)
+    server = start(replace(target, host="127.0.0.1", port=0), inner)
+    listen(listening, target.host, Relay(target.name, f"{server.listening_address}/v1", inner), key)
+
+
 def serve_model(target: Target, key: str | None) -> None:
     listening = bound(target.host, target.port)
-    import uvicorn
-
-    from executor.serve.api import application
+    quiet()
     from executor.serve.model import Model
 
     tuned = Path(target.path) if target.kind == "run" else None
-    model = Model(target.name, Path(target.base or target.path), tuned, target.dtype)
-    config = uvicorn.Config(application(model, key), log_level="warning", lifespan="off", timeout_graceful_shutdown=2)
+    listen(listening, target.host, Model(target.name, Path(target.base or target.path), tuned, target.dtype), key)
+
+
+def quiet() -> None:
+    """What libraries say of themselves while they load is nothing that a server's user can act on."""
+    warnings.simplefilter("ignore", FutureWarning)
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+
+
+def listen(listening: socket.socket, host: str, answerer: Any, key: str | None) -> None:
+    """Tell the address and answer until stdin ends."""
+    import uvicorn
+
+    from executor.serve.api import application
+
+    config = uvicorn.Config(
+        application(answerer, key), log_level="warning", lifespan="off", timeout_graceful_shutdown=2
+    )
     server = uvicorn.Server(config)
     listening.listen()  # who is told the address may come at once
-    host = f"[{target.host}]" if ":" in target.host else target.host
-    tell({"url": f"http://{host}:{listening.getsockname()[1]}/v1"})
+    shown = f"[{host}]" if ":" in host else host
+    tell({"url": f"http://{shown}:{listening.getsockname()[1]}/v1"})
     threading.Thread(target=end_with_parent, args=(server,), daemon=True).start()
     server.run(sockets=[listening])
 

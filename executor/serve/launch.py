@@ -26,7 +26,8 @@ PATIENCE = 5.0
 class Target:
     """What to serve, and where."""
 
-    kind: Literal["run", "folder", "gguf"]
+    kind: Literal["run", "folder", "gguf", "llama"]
+    """llama: a GGUF file in llama.cpp's own server, with all that it offers; gguf: that behind ours"""
     path: str
     """the adapter or tuned model of a run, a model folder, a GGUF file"""
     name: str
