@@ -28,7 +28,7 @@ from agent.tui.prompt_box import PromptBox
 from agent.tui.run_panel import RunPanel
 from agent.tui.slash import Slash
 from agent.tui.suggest import PHRASES, complete_path, suggest
-from agent.tui.transcript import MOST, SHOWN, Transcript
+from agent.tui.transcript import SHOWN, Transcript
 
 
 def test_every_command_of_the_table_does_something() -> None:
@@ -200,14 +200,16 @@ async def test_a_long_chat_is_drawn_from_its_end_and_the_rest_is_within_reach() 
         assert shown(app, UserMessage)[0] == "question 0"
 
 
-async def test_what_scrolls_away_is_kept_as_text() -> None:
+async def test_what_scrolls_away_is_kept_as_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    most = 30
+    monkeypatch.setattr("agent.tui.transcript.MOST", most)
     done = TurnDone(DONE.turn.__class__("q", "offline", "other", "a", None, None, [], []))
     app = app_of(Played(started(), finished(), TextDelta("It is so."), done))
     async with app.run_test() as pilot:
-        for number in range(MOST // 3 + 5):
+        for number in range(most // 3 + 5):
             await say(app, pilot, f"question {number}")
         transcript = app.query_one(Transcript)
-        assert len(transcript.children) <= MOST + 1
+        assert len(transcript.children) <= most + 1
         assert ("user", "question 0") in transcript.hidden
 
 
