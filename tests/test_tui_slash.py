@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage
 from test_session import calling, scripted
@@ -62,6 +62,7 @@ def test_suggestions_complete_commands_phrases_and_paths(tmp_path: Path) -> None
 
 
 @given(st.text(max_size=30))
+@example("\x00/")
 def test_any_text_may_be_written(text: str) -> None:
     assert isinstance(suggest(text, Path("/nowhere")), str)
     assert text.startswith(("/", "~")) or complete_path(text, Path("/nowhere")) == ""

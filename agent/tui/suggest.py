@@ -66,5 +66,5 @@ def entries(folder: Path) -> Iterator[tuple[str, bool]]:
         with os.scandir(folder) as found:
             for entry in islice(found, MOST_ENTRIES):
                 yield entry.name, entry.is_dir()
-    except OSError:
+    except (OSError, ValueError):  # ValueError: what no name can hold, such as a null byte
         return
