@@ -15,7 +15,9 @@ from executor.run_folder import all_runs
 from executor.spec import ModelSpec, load_spec
 from knowledge import load
 from tools.base_model import resolve_model
-from tools.licence import Rights, base_licence, card_beside, chain, licence_text, licensed, row_of
+from tools.licence import Rights, chain, licence_text, licensed
+from tools.licence_found import base_licence, card_beside
+from tools.licence_names import canonical, row_of
 
 Cli = Callable[..., Answer]
 
@@ -29,19 +31,27 @@ def worst(found: LicenceSpec) -> str:
     [
         ("apache-2.0", "cc-by-4.0", None, "ok", "apache-2.0"),
         ("mit", "cc0-1.0", "people", "ok", "mit"),
-        ("apache-2.0", None, None, "unknown", "apache-2.0"),
+        ("apache-2.0", None, None, "unknown", "unknown"),
         ("apache-2.0", "cc-by-nc-4.0", None, "warning", "cc-by-nc-4.0"),
         ("apache-2.0", "cc-by-sa-4.0", None, "warning", "cc-by-sa-4.0"),
         ("apache-2.0", "cc-by-4.0", "gpt-4o", "warning", "apache-2.0"),
         ("apache-2.0", "cc-by-4.0", "claude-sonnet", "warning", "apache-2.0"),
         ("apache-2.0", "cc-by-4.0", "gemini-2.5-flash", "warning", "apache-2.0"),
-        ("apache-2.0", "cc-by-4.0", "mistral-large", "unknown", "apache-2.0"),
-        ("apache-2.0", "cc-by-4.0", "some-model-of-mine", "unknown", "apache-2.0"),
+        ("apache-2.0", "cc-by-4.0", "mistral-large", "unknown", "unknown"),
+        ("apache-2.0", "cc-by-4.0", "some-model-of-mine", "unknown", "unknown"),
         ("llama3.1", "cc-by-4.0", None, "warning", "llama3.1"),
         ("gemma", "cc-by-nc-4.0", None, "warning", "other"),
         ("llama3.1", "cc-by-sa-4.0", None, "blocked", "unknown"),
         ("cc-by-nc-sa-4.0", "cc-by-sa-4.0", None, "blocked", "unknown"),
         ("apache-2.0", "cc-by-nd-4.0", None, "blocked", "unknown"),
+        ("apache-2.0", "proprietary", None, "unknown", "unknown"),
+        ("apache-2.0", "all rights reserved", None, "unknown", "unknown"),
+        ("apache-2.0", "gpl-3.0", None, "unknown", "unknown"),
+        ("apache-2.0", "none", None, "unknown", "unknown"),
+        ("apache-2.0", "cc-by-nc", None, "warning", "other"),
+        ("llama3", "cc-by-4.0", None, "unknown", "unknown"),
+        ("llama3.2", "cc-by-4.0", None, "unknown", "unknown"),
+        ("llama-community", "cc-by-4.0", None, "unknown", "unknown"),
         ("gpl-3.0", "cc-by-4.0", None, "unknown", "unknown"),
         ("yi-license", "cc-by-4.0", None, "unknown", "unknown"),
     ],
@@ -60,7 +70,92 @@ def test_llama_rules_the_name_as_base_and_as_teacher() -> None:
         assert found.begins == ("Llama",)
         assert found.shown == ("Built with Llama",)
         assert "Its name must begin with “Llama”" in licence_text(found)
-    assert chain("llama-community", None, None, "Llama-3.2-1B-Instruct").result == "llama3.2"
+    assert chain("llama-community", "mit", None, "Llama-3.1-8B-Instruct").result == "llama3.1"
+    assert chain("llama-community", "mit", None, "Llama-3.2-1B-Instruct").result == "unknown", "nobody read that one"
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("CC BY-NC-ND 4.0", "cc-by-nc-nd-4.0"),
+        ("cc_by_nc_nd_4_0", "cc-by-nc-nd-4.0"),
+        ("CC-BY-ND-4.0 International", "cc-by-nd-4.0"),
+        ("cc-by-nd-3.0-igo", "cc-by-nd-3.0-igo"),
+        ("CC BY\u2011ND\u00a04.0", "cc-by-nd-4.0"),
+        ("Creative Commons Attribution-NonCommercial-NoDerivatives 4.0 International", "cc-by-nc-nd-4.0"),
+        ("Attribution-NoDerivs 2.0 Generic (CC BY-ND 2.0)", "cc-by-nd-2.0"),
+        ("https://creativecommons.org/licenses/by-nc-nd/4.0/legalcode", "cc-by-nc-nd-4.0"),
+        ("http://www.creativecommons.org/licenses/by-nd/3.0/us/deed.en", "cc-by-nd-3.0-us"),
+        ("see the file (CC BY-ND 4.0), or ask us", "cc-by-nd"),
+        ("CC BY 4.0", "cc-by-4.0"),
+        ("ccby4", "cc-by-4.0"),
+        ("CC BY-SA v3.0 Unported", "cc-by-sa-3.0"),
+        ("https://creativecommons.org/publicdomain/zero/1.0/", "cc0-1.0"),
+        ("CC0", "cc0-1.0"),
+        ("The Apache License, Version 2.0", "apache-2.0"),
+        ("https://www.apache.org/licenses/LICENSE-2.0.txt", "apache-2.0"),
+        ("https://opensource.org/licenses/MIT", "mit"),
+        ("The MIT License", "mit"),
+        ("GNU GPL v3", "gpl-3"),
+        ("Llama 3.1 Community License Agreement", "llama-3.1-community"),
+    ],
+)
+def test_a_licence_is_known_however_it_is_spelled(said: str, meant: str) -> None:
+    assert canonical(said) == meant
+    row = row_of(said, "licence")
+    assert row is not None
+    assert (row.ship == "no") is ("-nd" in meant)
+
+
+@pytest.mark.parametrize(
+    "said", ["CC BY 4.0 or a commercial licence", "not CC BY 4.0", "cc", "MIT research licence", "by us", "", "BY-NC"]
+)
+def test_other_words_in_a_name_leave_it_unknown(said: str) -> None:
+    row = row_of(said, "licence")
+    assert row is None or (said, row.id) == ("BY-NC", "cc-by-nc-4.0")
+
+
+def test_the_hub_s_word_is_given_only_for_the_very_licence() -> None:
+    found = chain("apache-2.0", "CC BY-NC 3.0 IGO", None)
+    assert (found.result, found.result_name) == ("other", "cc-by-nc-3.0-igo")
+    assert chain("apache-2.0", "CC BY-NC 3.0", None).result == "cc-by-nc-3.0"
+    assert chain("Apache License 2.0", "MIT", None).result == "apache-2.0"
+    assert chain("creativeml-openrail-m", "mit", None).result == "creativeml-openrail-m"
+
+
+@pytest.mark.parametrize(
+    ("teacher", "row"),
+    [
+        ("openai/gpt-4o", "openai"), ("azure:gpt-4o", "openai"), ("GPT 4o", "openai"), ("openai:new", "openai"),
+        ("ft:gpt-4o-mini:openai:mine", "openai"), ("openrouter/openai/o4-mini", "openai"),
+        ("openai/gpt-oss-120b", "gpt-oss"), ("anthropic/claude-3", "anthropic"),
+        ("bedrock/us.anthropic.claude-3-haiku", "anthropic"), ("google/gemini-2.5-pro", "google"),
+        ("google/gemma-3-27b-it", "gemma-model"), ("google_genai:gemini-3", "google"),
+        ("meta-llama/Llama-3.1-70B-Instruct", "meta-llama"), ("ollama:llama3.3:70b", "meta-llama"),
+        ("Llama 3.2 90B", "llama-unread-model"), ("meta-llama/Meta-Llama-3-8B", "llama-unread-model"),
+        ("deepseek-r1-distill-llama-70b", "llama-unread-model"), ("deepseek-ai/DeepSeek-R1", "deepseek"),
+        ("ollama/qwen3:8b", "qwen-model"), ("mistralai/Mistral-7B", "mistral"), ("none", "no-model"),
+        ("people", "people"), ("azure:my-deployment", None),
+    ],
+)  # fmt: skip
+def test_a_teacher_is_known_by_its_family_or_its_provider(teacher: str, row: str | None) -> None:
+    found = row_of(teacher, "teacher")
+    assert (found and found.id) == row
+    assert chain("mit", "mit", teacher).begins == (("Llama",) if "llama" in teacher.lower().split("/")[-1]
+                                                   and "ollama/" not in teacher else ())  # fmt: skip
+
+
+def test_every_model_of_the_price_list_is_known_as_a_teacher() -> None:
+    ids = [row.id for row in load.facts("prices") if row.id.startswith(("openai.", "tinker.", "prime."))]
+    names = {row_id.partition(".")[2].rpartition(".")[0] for row_id in ids}
+    assert {"gpt-6-sol", "gpt-4.1-mini", "qwen3.5-9b"} <= names
+    assert [name for name in names if row_of(name, "teacher") is None] == []
+
+
+def test_no_teacher_is_told_as_no_model() -> None:
+    text = licence_text(chain("mit", "mit", "none"))
+    assert "no model wrote them, as you said" in text
+    assert "answers by none" not in text
 
 
 def test_words_say_when_they_were_read_and_that_they_are_no_advice() -> None:
@@ -89,7 +184,22 @@ def test_every_licence_of_the_catalogue_has_a_row() -> None:
         ("README.md", "license: mit", None),
         ("LICENSE", "   Apache License\n     Version 2.0, January 2004", "apache-2.0"),
         ("LICENSE.txt", "LLAMA 3.2 COMMUNITY LICENSE AGREEMENT", "llama3.2"),
+        ("LICENSE", "META LLAMA 3 COMMUNITY LICENSE AGREEMENT\nMeta Llama 3 Version Release Date", "llama3"),
+        ("LICENSE", "Copyright (c) 2025 A\n\nPermission is hereby granted, free of charge, to any person", "mit"),
+        ("LICENSE", "# The MIT License (MIT)\n\nCopyright (c) 2025 A", "mit"),
         ("LICENSE", "All rights reserved.", None),
+        ("LICENSE", "This model is NOT released under the Apache License Version 2.0. Research only.", None),
+        ("LICENSE", "Apache License Version 2.0 is not what this is", None),
+        ("LICENSE", "ACME RESEARCH LICENSE\n\nThird:\nMIT License\nPermission is hereby granted, free of charge",
+         None),
+        ("LICENSE", "MIT License\n\nCommons Clause: you may not sell it", None),
+        ("README.md", "---\nlicense: [mit, cc-by-nc-nd-4.0]\n---\n", "cc-by-nc-nd-4.0"),
+        ("README.md", "---\nlicense:\n- cc-by-4.0\n- cc-by-sa-4.0\n- mit\n---\n", "cc-by-sa-4.0"),
+        ("README.md", "---\nlicense: [cc-by-nc-4.0, cc-by-sa-4.0]\n---\n", "cc-by-nc-4.0 and cc-by-sa-4.0"),
+        ("README.md", "---\nlicense: [mit, our-own]\n---\n", "mit and our-own"),
+        ("README.md", "---\nlicenses: [cc-by-4-0]\n---\n", "cc-by-4-0"),
+        ("README.md", "---\nlicense: Creative Commons Attribution-NonCommercial-NoDerivatives 4.0 International\n---\n",
+         "cc-by-nc-nd-4.0"),
     ],
 )  # fmt: skip
 def test_a_folder_says_its_own_licence(tmp_path: Path, file: str, text: str, licence: str | None) -> None:
