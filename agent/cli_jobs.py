@@ -272,7 +272,9 @@ def export(
     public: Annotated[bool, typer.Option("--public", help="hub: visible for everyone.")] = False,
     form: Annotated[str | None, typer.Option(help="hub: adapter (the usual) or merged.")] = None,
     hub_url: Annotated[str | None, typer.Option(help="hub: another one than HF_ENDPOINT's.")] = None,
-    licence_checked: Annotated[str | None, typer.Option(help="hub: why a blocked licence chain may pass.")] = None,
+    licence_checked: Annotated[
+        str | None, typer.Option(help="hub: why it may go though its licences do not say so.")
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Agree to push, and to replace a folder.")] = False,
     json: Json = False,
 ) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Literal
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from executor.errors import UserError
 from executor.licence_spec import LicenceSpec
@@ -17,6 +17,8 @@ from executor.spec_part import Part
 REPO = re.compile(r"[A-Za-z0-9][\w-]*(?:\.[\w-]+)*/[A-Za-z0-9][\w-]*(?:\.[\w-]+)*")
 OFFLINE = ("1", "on", "yes", "true")
 Form = Literal["adapter", "merged"]
+Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, max_length=300)]
+"""a person's own words"""
 
 
 class HubSpec(Part):
@@ -28,7 +30,7 @@ class HubSpec(Part):
     """base URL of the hub"""
     base: str | None = None
     """the base model's own name on the hub, where it has one"""
-    licence_checked: str | None = None
+    licence_checked: Reason | None = None
     """why a person says that it may be passed on though its licences, as read, do not allow it"""
 
 
@@ -73,12 +75,19 @@ def refuse_offline() -> None:
 
 
 def refuse_blocked(licences: LicenceSpec | None, hub: HubSpec) -> None:
-    """Raises UserError where, as read, the licences do not allow the push, or not under this name."""
-    if licences is None or hub.licence_checked:
+    """Raises UserError where, as read, the licences do not allow the push, not under this name, or not for everyone.
+
+    What nobody read may be pushed to a private repository, and to a public one only where a person says why.
+    """
+    if hub.licence_checked:
         return
+    licences = licences or LicenceSpec()
     fix = 'If you have checked it, say why you may: --licence-checked "REASON". It is written into the card.'
     if licences.blocked:
         raise UserError(f"As read, it may not be passed on: {licences.blocked[0].text}", hub.repo, fix)
+    if hub.public and licences.result == "unknown":
+        why = licences.unclear.text if licences.unclear else "The licences were not looked at."
+        raise UserError(f"Whether everyone may have it is not known: {why}", hub.repo, f"Push it private. {fix}")
     owner, _, name = hub.repo.partition("/")
     for begin in licences.begins:
         if not name.casefold().startswith(begin.casefold()):

@@ -48,6 +48,12 @@ class LicenceSpec(Part):
         return tuple(finding for finding in self.findings if finding.severity == "blocked")
 
     @property
+    def unclear(self) -> Finding | None:
+        """What keeps it from being known what the model may carry."""
+        found = next((finding for finding in self.findings if finding.severity == "unknown"), None)
+        return found if self.result == "unknown" else None
+
+    @property
     def sources(self) -> set[str]:
         """The ids of everything that the findings rest on."""
         return {source for finding in self.findings for source in finding.source}

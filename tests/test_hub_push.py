@@ -4,73 +4,25 @@ from __future__ import annotations
 
 import io
 import json
-import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from conftest import Answer, Finished, command
-from hub_server import TOKEN, Hub, Repo, hub_serving
+from hub_kit import everything_written, pushed
+from hub_server import TOKEN, Hub, Repo
 from huggingface_hub import EvalResult, ModelCard, constants
 
 from executor.__main__ import main
 from executor.files import read_json, sha256_file
-from executor.home import runs_folder
 from executor.hub_spec import endpoint_of, token_for
 from executor.run_folder import RunFolder, all_runs
-from executor.spec import save_spec
 from tools.base import UserError
 
+pytest_plugins = ["hub_kit"]
 NewRun = Callable[..., RunFolder]
 Cli = Callable[..., Answer]
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
-    with hub_serving() as state:
-        monkeypatch.setenv("HF_ENDPOINT", state.url)
-        monkeypatch.setenv("HF_TOKEN", TOKEN)
-        monkeypatch.setenv("HF_HUB_OFFLINE", "0")
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-login"))
-        monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)
-        yield state
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the one training of this module is kept."""
-    return tmp_path_factory.mktemp("trained")
-
-
-@pytest.fixture
-def run(new_run: NewRun, trained: Path) -> RunFolder:
-    """A tuned run, trained once and copied into each test's workspace."""
-    kept = next(trained.iterdir(), None)
-    if kept is None:
-        made = new_run("go", evaluate={"systems": ("zero_shot",), "suites": ()}, steps=4)
-        assert main(str(made.path)) == 0
-        kept = Path(shutil.copytree(made.path, trained / made.name))
-        shutil.rmtree(made.path)
-    return RunFolder(Path(shutil.copytree(kept, runs_folder() / kept.name)))
-
-
-def pushed(finetune: Cli, run: RunFolder, out: Path, *more: object) -> Answer:
-    return finetune("export", run.name, "--to", "hub", "-o", out, "--repo", "me/tickets", "--yes", "--json", *more)
-
-
-def everything_written(*folders: Path) -> str:
-    files = [file for folder in folders for file in folder.rglob("*") if file.is_file()]
-    assert files
-    return "".join(file.read_bytes().decode("latin-1") for file in files)
-
-
-def base_of(run: RunFolder, name: str, value: Any) -> None:
-    spec = run.spec()
-    save_spec(spec.model_copy(update={"model": spec.model.model_copy(update={name: value})}), run.path / "spec.yaml")
 
 
 def test_an_adapter_is_pushed_private_in_one_commit_with_its_card(
@@ -247,38 +199,6 @@ def test_a_login_goes_to_its_own_hub_alone(hub: Hub, monkeypatch: pytest.MonkeyP
         endpoint_of("https://user:secret@hub.example")
 
 
-def test_a_blocked_chain_is_written_here_and_pushed_only_with_a_reason(
-    hub: Hub, run: RunFolder, finetune: Cli, tmp_path: Path, jobs_here: None
-) -> None:
-    base_of(run, "licence", "cc-by-nd-4.0")
-    here = finetune("export", run.name, "--to", "merged", "-o", tmp_path / "merged", "--json")
-    assert here.code == 0, here.out
-    assert "no adapted material" in here.json["licences"][0]
-    answer = pushed(finetune, run, tmp_path / "out")
-    assert answer.code == 3
-    assert "may not be passed on" in answer.json["error"]["what"]
-    assert hub.asked == []
-    answer = pushed(finetune, run, tmp_path / "out", "--licence-checked", "the owner agreed in writing")
-    assert answer.code == 0, answer.out
-    assert "the owner agreed in writing" in hub.repos["me/tickets"].files["README.md"].decode()
-
-
-def test_a_llama_has_a_name_that_begins_with_llama(
-    hub: Hub, run: RunFolder, finetune: Cli, tmp_path: Path, jobs_here: None
-) -> None:
-    base_of(run, "licence", "llama3.1")
-    answer = pushed(finetune, run, tmp_path / "out")
-    assert answer.code == 3
-    assert answer.json["error"]["fix"] == "Push it as me/Llama-tickets."
-    named = finetune(
-        "export", run.name, "--to", "hub", "-o", tmp_path / "out", "--repo", "me/Llama-tickets", "--yes", "--json"
-    )
-    assert named.code == 0, named.out
-    card = ModelCard(hub.repos["me/Llama-tickets"].files["README.md"].decode())
-    assert card.data.license == "llama3.1"
-    assert "Built with Llama." in card.text
-
-
 @pytest.mark.parametrize(("method", "holds"), [("full", "model.safetensors"), ("qlora", "adapter_model.safetensors")])
 def test_other_methods_are_pushed_as_what_they_left(
     hub: Hub, new_run: NewRun, finetune: Cli, tmp_path: Path, jobs_here: None, method: str, holds: str
@@ -299,6 +219,7 @@ def test_the_card_says_what_the_run_measured(hub: Hub, finished: Finished, tmp_p
     more = {"HF_ENDPOINT": hub.url, "HF_TOKEN": TOKEN, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"}
     out = tmp_path / "out"
     words = ("export", finished.run.name, "--to", "hub", "-o", out, "--repo", "me/kinds", "--public", "--yes", "--json")
+    words = (*words, "--licence-checked", "the rows are invented")
     answer = command(*words, home=finished.home, **more)
     assert answer.code == 0, answer.out + answer.err
     repo = hub.repos["me/kinds"]
@@ -306,7 +227,7 @@ def test_the_card_says_what_the_run_measured(hub: Hub, finished: Finished, tmp_p
     assert TOKEN not in everything_written(finished.home, out) + answer.out + answer.err
     card = ModelCard(repo.files["README.md"].decode())
     record, summary = read_json(finished.run.path / "data.json"), read_json(finished.run.path / "summary.json")
-    assert (card.data.library_name, card.data.license) == ("peft", "unknown")
+    assert (card.data.library_name, card.data.license) == ("peft", "other")
     results: list[EvalResult] = card.data.eval_results or []
     accuracy = summary["scores"]["fine_tuned"]["task_accuracy"]
     found = {each.metric_type: each for each in results}["accuracy"]

@@ -50,7 +50,7 @@ def planned_export(args: ExportArgs) -> tuple[RunFolder, RunSpec, str]:
     licences, hub = licences_now(spec), None
     if args.to == "hub":
         hub = hub_of(args, spec, licences, spec.train.method == "full")
-        words = push_text(trained.name, hub, out, len(rows))
+        words = push_text(trained.name, hub, out, len(rows), licences)
     else:
         refuse_hub_options(args, args.to)
         form = f"{args.to} ({args.quant})" if args.to in ("gguf", "ollama") else args.to

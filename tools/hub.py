@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field
-
 from executor.errors import UsageError
-from executor.hub_spec import REPO, Form, HubSpec, endpoint_of, refuse_blocked, refuse_offline, token_for
+from executor.hub_spec import REPO, Form, HubSpec, Reason, endpoint_of, refuse_blocked, refuse_offline, token_for
 from executor.licence_spec import LicenceSpec
 from executor.servers import host_of
 from executor.spec import ModelSpec, RunSpec
@@ -27,8 +25,8 @@ class HubArgs(Args):
     """hub: adapter (PEFT, the usual) or merged"""
     hub_url: str | None = None
     """hub: base URL of another hub than that of HF_ENDPOINT"""
-    licence_checked: str | None = Field(default=None, min_length=3, max_length=300)
-    """hub: why it may be passed on though its licences, as read, do not allow it; a person's own words"""
+    licence_checked: Reason | None = None
+    """hub: why it may be passed on though its licences, as read, do not allow it or are not known; a person's words"""
 
 
 def licences_now(spec: RunSpec) -> LicenceSpec:
@@ -73,7 +71,7 @@ def name_on_hub(model: ModelSpec) -> str | None:
     return model.hub_id or next((row.hub_id for row in models() if row.name == model.name), None)
 
 
-def push_text(run: str, hub: HubSpec, out: Path, rows: int) -> str:
+def push_text(run: str, hub: HubSpec, out: Path, rows: int, licences: LicenceSpec) -> str:
     """What is sent where, for whoever approves it."""
     seen = "visible for everyone" if hub.public else "private"
     what = "the adapter" if hub.form == "adapter" else "the merged model"
@@ -84,4 +82,6 @@ def push_text(run: str, hub: HubSpec, out: Path, rows: int) -> str:
     ]
     if hub.licence_checked:
         lines.append(f"The licences are not asked, for this reason: {hub.licence_checked}")
+    elif licences.unclear:
+        lines.append("**Warning.** What licence it may carry is not known, so its card says `other`: keep it private.")
     return "\n\n".join(lines)

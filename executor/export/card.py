@@ -49,8 +49,11 @@ def card(tuned_run: Path, chain: LicenceSpec | None, hub: HubSpec, equivalence: 
 
 def front_matter(run: RunFiles, chain: LicenceSpec | None, hub: HubSpec) -> dict[str, Any]:
     method = str(mapping(run.spec.get("train")).get("method") or "")
-    front: dict[str, Any] = {"license": chain.result if chain else "unknown"}
-    if chain and chain.result == "other":
+    known = chain is not None and chain.result != "unknown"
+    front: dict[str, Any] = {"license": chain.result if chain and known else "other"}
+    if not known:
+        front |= {"license_name": "not-known"}
+    elif chain and chain.result == "other":
         front |= {"license_name": re.sub(r"[^a-z0-9.-]+", "-", (chain.result_name or "other").lower())}
     if hub.base:
         front |= {"base_model": hub.base, "base_model_relation": "adapter" if hub.form == "adapter" else "finetune"}

@@ -43,7 +43,7 @@ def carried(found: dict[str, object]) -> str:
     if "blocked" in severities:
         text = "As its terms were read, it may not be passed on."
     elif name == "unknown":
-        text = "What licence it can carry is not known."
+        text = "What licence it can carry is not known, as one of the links below is not: read its terms first."
     elif "warning" in severities:
         text = f"Under conditions: it can carry {name}."
     else:
