@@ -272,6 +272,7 @@ def export(
     public: Annotated[bool, typer.Option("--public", help="hub: visible for everyone.")] = False,
     form: Annotated[str | None, typer.Option(help="hub: adapter (the usual) or merged.")] = None,
     hub_url: Annotated[str | None, typer.Option(help="hub: another one than HF_ENDPOINT's.")] = None,
+    token_env: Annotated[str | None, typer.Option(help="hub: the variable with that other hub's token.")] = None,
     licence_checked: Annotated[
         str | None, typer.Option(help="hub: why it may go though its licences do not say so.")
     ] = None,
@@ -280,7 +281,7 @@ def export(
 ) -> None:
     """Deliver a tuned model in another form, and prove that it still answers the same."""
     args = {"run": run, "to": to, "out": out, "quant": quant, "repo": repo, "public": public, "form": form}
-    args |= {"hub_url": hub_url, "licence_checked": licence_checked, "overwrite": yes}
+    args |= {"hub_url": hub_url, "token_env": token_env, "licence_checked": licence_checked, "overwrite": yes}
     if to == "hub":
         may_push(args, yes)
     finish_job(call("export", **args), json)
@@ -288,15 +289,18 @@ def export(
 
 def may_push(args: dict[str, Any], yes: bool) -> None:
     """A model leaves this machine only where the user says so. Raises UserError where not, Interrupted on a no."""
-    from tools.export import EXPORT, plan_export
+    from tools.export import ExportArgs, plan_export
+    from tools.hub import where_to
 
-    words = plan_export(EXPORT.args.model_validate(args))  # what is wrong is told before anybody is asked
+    wish = ExportArgs.model_validate(args)
+    words = plan_export(wish)  # what is wrong is told before anybody is asked
     if yes:
         return
+    where = where_to(wish)
     if not sys.stdin.isatty():
-        raise UserError(f"This pushes to {args['repo']}", "--to hub", "Add --yes to agree.")
+        raise UserError(f"This pushes to {where}", "--to hub", "Add --yes to agree.")
     typer.echo(words, err=True)
-    if not typer.confirm(f"Push to {args['repo']}?", err=True):
+    if not typer.confirm(f"Push to {where}?", err=True):
         raise Interrupted("Not pushed", str(args["repo"]), "Nothing was started.")
 
 

@@ -16,6 +16,7 @@ from executor.spec_part import Part
 
 REPO = re.compile(r"[A-Za-z0-9][\w-]*(?:\.[\w-]+)*/[A-Za-z0-9][\w-]*(?:\.[\w-]+)*")
 OFFLINE = ("1", "on", "yes", "true")
+VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
 Form = Literal["adapter", "merged"]
 Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, max_length=300)]
 """a person's own words"""
@@ -28,6 +29,8 @@ class HubSpec(Part):
     form: Form = "adapter"
     endpoint: str = Field(pattern=r"^https?://[^\s@]+$")
     """base URL of the hub"""
+    token_env: str | None = Field(default=None, pattern=VARIABLE)
+    """the environment variable with its token; None: HF_TOKEN or the login, for their own hub alone"""
     base: str | None = None
     """the base model's own name on the hub, where it has one"""
     licence_checked: Reason | None = None
@@ -53,17 +56,26 @@ def endpoint_of(named: str | None) -> str:
     return url
 
 
-def token_for(endpoint: str) -> str:
-    """HF_TOKEN, or the hub's own login, which goes to the hub that it was made for alone. Raises UserError for none."""
+def token_for(endpoint: str, named: str | None = None) -> str:
+    """The token for a hub: HF_TOKEN or the client's login for their own hub, for any other the variable `named`.
+
+    Their own is the client's usual hub, or the one of HF_ENDPOINT. Raises UserError for none.
+    """
     from huggingface_hub import constants, get_token
 
-    token = (os.environ.get("HF_TOKEN") or "").strip()
-    own = {host_of(constants.ENDPOINT), host_of(os.environ.get("HF_ENDPOINT") or constants.ENDPOINT)}
-    if not token and host_of(endpoint) in own:
-        token = (get_token() or "").strip()
+    host = host_of(endpoint)
+    own = (constants._HF_DEFAULT_ENDPOINT, constants.ENDPOINT, os.environ.get("HF_ENDPOINT"))
+    if named is None and host not in {host_of(url) for url in own if url}:
+        fix = "Name the environment variable that holds it: --token-env NAME."
+        raise UserError(f"Which token is for {host}? HF_TOKEN goes to its own hub alone", endpoint, fix)
+    token = (os.environ.get(named or "HF_TOKEN") or ("" if named else get_token()) or "").strip()
     if not token:
         fix = "Set HF_TOKEN in the environment to a token that may write there, or log in with `hf auth login`."
-        raise UserError("There is no token for the hub", endpoint, fix)
+        raise UserError(
+            f"There is no token for {host}",
+            named or endpoint,
+            f"Set the environment variable {named}." if named else fix,
+        )
     refuse_in_clear(endpoint, token)
     return token
 

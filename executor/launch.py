@@ -105,7 +105,7 @@ class Secrets:
 
 
 def asked_for(run: RunFolder) -> Secrets:
-    """The secrets that this run needs: the keys of its endpoints, what its tracker and its Ray cluster read."""
+    """The secrets that this run needs: the keys of its endpoints and hub, what its tracker and its Ray cluster read."""
     try:
         spec = run.spec()
     except UserError:  # the run process's to report
@@ -118,6 +118,8 @@ def asked_for(run: RunFolder) -> Secrets:
     for endpoint in servers:  # a run folder may come from somewhere
         refuse_in_clear(endpoint.url, endpoint.key)
     keys = tuple(endpoint.key for endpoint in servers if endpoint.key)
+    if spec.export and spec.export.hub and spec.export.hub.token_env:
+        keys = (*keys, spec.export.hub.token_env)
     return Secrets(keys, ((f"{spec.tracker.upper()}_",) if spec.tracker else ()) + (("RAY_AUTH_",) if ray else ()))
 
 

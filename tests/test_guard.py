@@ -30,7 +30,7 @@ NOT_PATHS = {
     "license", "map", "mapping", "memory", "method", "metric", "model", "n", "n_epochs", "name", "overwrite",
     "processes", "provider", "public", "quality", "quant", "question", "ratios", "redact", "repo", "seed", "sheet",
     "shown", "situation", "slices", "stale", "suffix", "sweep", "system", "systems", "target", "task", "teacher",
-    "text", "to", "track", "user",
+    "text", "to", "token_env", "track", "user",
 }  # fmt: skip
 """arguments that never name a file"""
 

@@ -158,6 +158,7 @@ def test_it_asks_first_and_checks_what_can_be_checked_before_anything_runs(
     words = ("export", run.name, "--to", "hub", "-o", tmp_path / "out", "--json")
     unasked = finetune(*words, "--repo", "me/tickets")
     assert (unasked.code, unasked.json["error"]["fix"]) == (3, "Add --yes to agree.")
+    assert unasked.json["error"]["what"] == "This pushes to me/tickets at 127.0.0.1"
     assert finetune(*words, "--yes").code == 2, "no repository"
     assert finetune(*words, "--yes", "--repo", "../tickets").code == 2
     assert finetune("export", run.name, "--to", "merged", "-o", tmp_path / "out", "--public", "--json").code == 2
@@ -183,7 +184,7 @@ def test_a_person_at_a_terminal_is_shown_the_plan_and_may_say_no(
     answer = finetune("export", run.name, "--to", "hub", "-o", tmp_path / "out", "--repo", "me/tickets")
     assert answer.code == 130
     assert "Pushes the adapter" in answer.err
-    assert "Push to me/tickets?" in answer.err
+    assert "Push to me/tickets at 127.0.0.1?" in answer.err
     assert (hub.asked, len(all_runs())) == ([], 1)
 
 
@@ -193,8 +194,16 @@ def test_a_login_goes_to_its_own_hub_alone(hub: Hub, monkeypatch: pytest.MonkeyP
     login.write_text("hf_of_the_login")
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(login))
     assert token_for(endpoint_of(None)) == "hf_of_the_login"
-    with pytest.raises(UserError, match="no token"):
-        token_for("https://other.example")
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    assert token_for(endpoint_of("https://huggingface.co")) == TOKEN
+    for far in ("https://other.example", "https://huggingface.co.other.example", "https://127.0.0.2"):
+        with pytest.raises(UserError, match=r"HF_TOKEN goes to its own hub alone") as refused:
+            token_for(endpoint_of(far))
+        assert "--token-env NAME" in refused.value.fix
+    monkeypatch.setenv("OTHER_TOKEN", "hf_of_the_other")
+    assert token_for("https://other.example", "OTHER_TOKEN") == "hf_of_the_other"
+    with pytest.raises(UserError, match=r"no token for other\.example"):
+        token_for("https://other.example", "UNSET_TOKEN")
     with pytest.raises(UserError, match="Not the address of a hub"):
         endpoint_of("https://user:secret@hub.example")
 

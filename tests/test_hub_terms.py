@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 from conftest import Answer
-from hub_kit import base_of, pushed, stated
-from hub_server import Hub
+from hub_kit import base_of, everything_written, pushed, stated
+from hub_server import TOKEN, Hub, Repo
 from huggingface_hub import ModelCard
 
+from executor.errors import ServiceError
+from executor.export.hub import push
+from executor.hub_spec import HubSpec
 from executor.run_folder import RunFolder
 from tools.export import ExportArgs, plan_export
 
@@ -84,3 +87,39 @@ def test_a_llama_has_a_name_that_begins_with_llama(
     card = ModelCard(hub.repos["me/Llama-tickets"].files["README.md"].decode())
     assert card.data.license == "llama3.1"
     assert "Built with Llama." in card.text
+
+
+def test_another_hub_is_given_the_token_that_is_named_for_it(
+    hub: Hub, run: RunFolder, finetune: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a real run process: the variable is the one secret beside HF_TOKEN that it is given."""
+    elsewhere = hub.url
+    monkeypatch.setenv("HF_ENDPOINT", "https://own.example")
+    monkeypatch.setenv("HF_TOKEN", "hf_not_for_others")
+    monkeypatch.setenv("HF_HUB_DISABLE_XET", "1")
+    monkeypatch.setenv("TOKEN_OF_OTHER", TOKEN)
+    answer = pushed(finetune, run, tmp_path / "out", "--hub-url", elsewhere)
+    assert answer.code == 3, answer.out
+    assert answer.json["error"]["what"].startswith("Which token is for 127.0.0.1?")
+    assert hub.tokens == set()
+    named = ("--hub-url", elsewhere, "--token-env", "TOKEN_OF_OTHER")
+    assert pushed(finetune, run, tmp_path / "out", *named[:3], "no name").code == 2
+    answer = pushed(finetune, run, tmp_path / "out", *named)
+    assert answer.code == 0, answer.out
+    assert TOKEN in hub.tokens
+    assert "hf_not_for_others" not in hub.tokens
+    assert TOKEN not in answer.out + answer.err + everything_written(tmp_path)
+
+
+@pytest.mark.parametrize("odd", [{}, [], None, "yes"])
+@pytest.mark.parametrize("ending", ["/api/models/me/tickets", "/commit/main"])
+def test_an_answer_that_is_none_of_a_hub_is_the_service_s_fault(
+    hub: Hub, tmp_path: Path, ending: str, odd: object
+) -> None:
+    hub.repos["me/tickets"] = Repo(private=True)
+    (tmp_path / "README.md").write_text("---\n---\n")
+    hub.odd[ending] = odd
+    with pytest.raises(ServiceError) as failed:
+        push(tmp_path, HubSpec(repo="me/tickets", endpoint=hub.url), print, "again")
+    assert failed.value.exit_code == 4
+    assert TOKEN not in str(failed.value)

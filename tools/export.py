@@ -84,6 +84,6 @@ EXPORT = Tool(
     args=ExportArgs, result=JobResult, run=run_export, asks_first=True, plan=plan_export,
     command=(
         "finetune export {run} --to {to} -o {out} --quant {quant} --repo {repo} --public {public} --form {form} "
-        "--hub-url {hub_url} --licence-checked {licence_checked} --yes {overwrite}"
+        "--hub-url {hub_url} --token-env {token_env} --licence-checked {licence_checked} --yes {overwrite}"
     ),
 )  # fmt: skip

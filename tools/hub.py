@@ -4,8 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pydantic import Field
+
 from executor.errors import UsageError
-from executor.hub_spec import REPO, Form, HubSpec, Reason, endpoint_of, refuse_blocked, refuse_offline, token_for
+from executor.hub_spec import (
+    REPO,
+    VARIABLE,
+    Form,
+    HubSpec,
+    Reason,
+    endpoint_of,
+    refuse_blocked,
+    refuse_offline,
+    token_for,
+)
 from executor.licence_spec import LicenceSpec
 from executor.servers import host_of
 from executor.spec import ModelSpec, RunSpec
@@ -25,6 +37,8 @@ class HubArgs(Args):
     """hub: adapter (PEFT, the usual) or merged"""
     hub_url: str | None = None
     """hub: base URL of another hub than that of HF_ENDPOINT"""
+    token_env: str | None = Field(default=None, pattern=VARIABLE)
+    """hub: name of the environment variable with the token of another hub (never the token itself)"""
     licence_checked: Reason | None = None
     """hub: why it may be passed on though its licences, as read, do not allow it or are not known; a person's words"""
 
@@ -49,11 +63,17 @@ def hub_of(args: HubArgs, spec: RunSpec, licences: LicenceSpec, whole: bool) -> 
     hub = HubSpec(
         repo=args.repo, public=args.public, form=args.form or ("merged" if whole else "adapter"), endpoint=endpoint,
         base=name_on_hub(spec.model), licence_checked=args.licence_checked,
+        token_env=args.token_env,
     )  # fmt: skip
     refuse_blocked(licences, hub)
     refuse_offline()
-    token_for(endpoint)
+    token_for(endpoint, args.token_env)
     return hub
+
+
+def where_to(args: HubArgs) -> str:
+    """The repository and the host, for whoever is asked."""
+    return f"{args.repo} at {host_of(endpoint_of(args.hub_url))}"
 
 
 def refuse_hub_options(args: HubArgs, to: str) -> None:
@@ -80,6 +100,8 @@ def push_text(run: str, hub: HubSpec, out: Path, rows: int, licences: LicenceSpe
         f"rows prove it first, and what is not equal is not pushed. The same folder stays in {out}.",
         "The card tells the task, labels, settings and scores, and the name of the data file; no row is sent.",
     ]
+    if hub.token_env:
+        lines.append(f"{host_of(hub.endpoint)} is given the token in {hub.token_env}.")
     if hub.licence_checked:
         lines.append(f"The licences are not asked, for this reason: {hub.licence_checked}")
     elif licences.unclear:

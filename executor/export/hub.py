@@ -34,13 +34,16 @@ def push(folder: Path, wish: HubSpec, say: Callable[[str], None], resume: str) -
     refuse_offline()
     endpoint = endpoint_of(wish.endpoint)
     disable_progress_bars()
-    api = HfApi(endpoint=endpoint, token=token_for(endpoint))
+    api = HfApi(endpoint=endpoint, token=token_for(endpoint, wish.token_env))
     try:
         return pushed(api, folder, wish, say)
     except FinetuneError:
         raise
     except HfHubHTTPError as error:
         raise refused(error, wish, resume) from None  # its text may hold what a server said
+    except (LookupError, TypeError, AttributeError) as error:  # the client takes an answer apart as it comes
+        what = f"The answer is not one of a hub ({kind(error)}); what it holds now is not known"
+        raise ServiceError(what, f"{endpoint}/{wish.repo}", f"Look at it, then go on with `{resume}`.") from None
     except (httpx2.HTTPError, OSError, RuntimeError, ValueError) as error:
         what = f"The push did not come to its end ({kind(error)}); nothing of it is visible"
         raise ServiceError(what, f"{endpoint}/{wish.repo}", f"Go on with `{resume}`.") from None
@@ -104,7 +107,9 @@ def refused(error: HfHubHTTPError, wish: HubSpec, resume: str) -> FinetuneError:
     """What the hub's answer means, in one line."""
     status, where = error.response.status_code, wish.endpoint
     if status == 401:
-        return UserError("The hub does not know the token (401)", where, "Set HF_TOKEN to one that is valid.")
+        return UserError(
+            "The hub does not know the token (401)", where, f"Set {wish.token_env or 'HF_TOKEN'} to one that is valid."
+        )
     if status == 403:
         fix = "Use a token with the right to write there, or another --repo."
         return UserError(f"The token may not write to {wish.repo} (403)", where, fix)
