@@ -210,14 +210,20 @@ def test_a_folder_says_its_own_licence(tmp_path: Path, file: str, text: str, lic
 
 
 def test_a_model_of_the_hub_says_its_licence_by_its_own_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    tags = {
+        "own/model": ["license:gemma"], "own/odd": ["license:a b\nc"],
+        "own/two": ["license:mit", "license:cc-by-nc-nd-4.0"],
+    }  # fmt: skip
+
     def info(api: object, hub_id: str, timeout: int) -> SimpleNamespace:
-        return SimpleNamespace(tags=["llama", {"own/model": "license:gemma", "own/odd": "license:a b\nc"}[hub_id]])
+        return SimpleNamespace(tags=["llama", *tags[hub_id]])
 
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
     monkeypatch.setattr("huggingface_hub.HfApi.model_info", info)
     spec = resolve_model("own/model")
     assert base_licence(spec) == ("gemma", "the model's card on the hub")
     assert resolve_model("own/odd").licence is None
+    assert resolve_model("own/two").licence == "cc-by-nc-nd-4.0"
 
 
 def test_a_dataset_card_beside_the_file_counts_where_it_is_that_file_s(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from executor.estimate import shape_of
 from executor.spec import ModelSpec
 from knowledge.load import models
 from knowledge.rows import BaseModelRow
+from tools.licence_found import strictest
 
 LICENCE = re.compile(r"[A-Za-z0-9.+-]{1,60}")
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
@@ -86,8 +87,8 @@ def on_hub(hub_id: str) -> There | None:
         tags = HfApi().model_info(hub_id, timeout=10).tags or ()
     except Exception:  # not found, gated, no network: for the user it is one thing, it cannot be had
         return None
-    said = next((tag.removeprefix("license:") for tag in tags if tag.startswith("license:")), None)
-    return There(said if said and LICENCE.fullmatch(said) else None)
+    said = [tag.removeprefix("license:") for tag in tags if tag.startswith("license:")]
+    return There(strictest([each if LICENCE.fullmatch(each) else None for each in said]) if said else None)
 
 
 def in_hub_cache(hub_id: str) -> bool:
