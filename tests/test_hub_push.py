@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -226,14 +227,14 @@ def test_other_methods_are_pushed_as_what_they_left(
 def test_the_card_says_what_the_run_measured(hub: Hub, finished: Finished, tmp_path: Path) -> None:
     """By a real run process, so its environment is the real one too; the card is read by the hub's own loader."""
     more = {"HF_ENDPOINT": hub.url, "HF_TOKEN": TOKEN, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"}
-    out = tmp_path / "out"
+    out, home = tmp_path / "out", shutil.copytree(finished.home, tmp_path / "copied")  # others read that run as it was
     words = ("export", finished.run.name, "--to", "hub", "-o", out, "--repo", "me/kinds", "--public", "--yes", "--json")
     words = (*words, "--licence-checked", "the rows are invented")
-    answer = command(*words, home=finished.home, **more)
+    answer = command(*words, home=home, **more)
     assert answer.code == 0, answer.out + answer.err
     repo = hub.repos["me/kinds"]
     assert not repo.private
-    assert TOKEN not in everything_written(finished.home, out) + answer.out + answer.err
+    assert TOKEN not in everything_written(home, out) + answer.out + answer.err
     card = ModelCard(repo.files["README.md"].decode())
     record, summary = read_json(finished.run.path / "data.json"), read_json(finished.run.path / "summary.json")
     assert (card.data.library_name, card.data.license) == ("peft", "other")
@@ -248,5 +249,5 @@ def test_the_card_says_what_the_run_measured(hub: Hub, finished: Finished, tmp_p
     for heading in ("What it is for", "Licences", "How it was trained", "How every system scored", "Limits"):
         assert f"## {heading}" in card.text
     assert "## General abilities" in card.text or "arithmetic" in card.text, "what was lost elsewhere"
-    assert str(finished.home) not in card.text
+    assert str(home) not in card.text
     assert 'PeftModel.from_pretrained(base, "me/kinds")' in card.text
