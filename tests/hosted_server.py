@@ -74,6 +74,8 @@ class Provider:
     """every read fails"""
     loses: dict[str, str] = field(default_factory=dict)
     """path -> `before` or `after` doing it, the connection is closed without an answer; once"""
+    moves: dict[str, str] = field(default_factory=dict)
+    """path -> another server, to which its POST is redirected"""
     holds: str = ""
     """path whose POST waits for `release` and is then not answered; `reached` tells that it came"""
     done_first: bool = False
@@ -108,7 +110,7 @@ class Provider:
             return (200, self.page(self.files[::-1], query)) if method == "GET" else (200, self.upload(sent))
         if path == "/fine_tuning/jobs":
             return (200, self.list_jobs(query)) if method == "GET" else self.create(sent)
-        job = next((job for job in self.jobs if f"/{job['id']}" in f"{path}/"), None)
+        job = next((job for job in self.jobs if f"/{job['id']}/" in f"{path}/"), None)
         if job is None:
             return 404, wrong("no such job", "not_found")
         part = path.rpartition("/")[2]
@@ -216,7 +218,7 @@ class Together(Provider):
             return 200, {"data": self.files}
         if path == "/fine-tunes":
             return (200, {"data": self.jobs}) if method == "GET" else self.create(sent)
-        job = next((job for job in self.jobs if f"/{job['id']}" in f"{path}/"), None)
+        job = next((job for job in self.jobs if f"/{job['id']}/" in f"{path}/"), None)
         if job is None:
             return 404, wrong("no such job", "not_found")
         part = path.rpartition("/")[2]
@@ -289,6 +291,8 @@ def providing(state: Provider) -> Iterator[Provider]:
         def handle_one(self, read: Callable[[], Any]) -> None:
             url, sent, key = urlsplit(self.path), read(), self.headers.get("authorization", "")
             path, query = url.path.removeprefix("/v1"), dict(parse_qsl(url.query))
+            if self.command == "POST" and path in state.moves:
+                return self.move(state.moves[path] + path)
             lost = state.loses.pop(path, "") if self.command == "POST" else ""
             held = self.command == "POST" and path == state.holds
             if lost == "before" or (held and not state.done_first):
@@ -298,6 +302,12 @@ def providing(state: Provider) -> Iterator[Provider]:
             if lost == "after" or held:
                 return self.leave(held)
             return self.answer(status, json.dumps(body).encode())
+
+        def move(self, to: str) -> None:
+            self.send_response(307)
+            self.send_header("location", to)
+            self.send_header("content-length", "0")
+            self.end_headers()
 
         def leave(self, held: bool) -> None:
             """Close the connection without a word."""

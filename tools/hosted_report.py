@@ -108,6 +108,13 @@ def curve_text(curve: list[dict[str, float]]) -> str:
 def evaluate_command(provider: Provider, job: HostedJob, entry: ledger.Entry | None) -> str:
     """What gives the tuned model the same verdict as one trained here, on the sealed rows where they are known."""
     rows = test_rows_of(entry.order) if entry else None
-    words = ["--endpoint", provider.link.url, "--model", job.fine_tuned_model or "", "--key-env"]
-    words += [provider.link.key_env or "none", "--data", rows or "TEST"]
-    return "finetune evaluate " + " ".join(word if word.startswith("--") else quote(word) for word in words)
+    flags = {
+        "--endpoint": provider.link.url, "--model": job.fine_tuned_model or "",
+        "--key-env": provider.link.key_env or "none", "--data": rows or "TEST",
+    }  # fmt: skip
+    return "finetune evaluate " + " ".join(given(name, value) for name, value in flags.items())
+
+
+def given(flag: str, value: str) -> str:
+    """A flag with its value for a shell. The value may be a server's: it is quoted, and never read as a flag."""
+    return f"{flag}={quote(value)}" if value.startswith("-") else f"{flag} {quote(value)}"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from executor.errors import FinetuneError, ServiceError, UserError
 from executor.servers import host_of, refuse_in_clear
+from executor.text import one_line
 
 if TYPE_CHECKING:
     import openai
@@ -52,6 +53,7 @@ class Link:
         return openai.OpenAI(
             base_url=self.url, api_key=self._key or NO_KEY, timeout=SECONDS, max_retries=READS,
             default_headers=None if self.own else no_one,
+            http_client=openai.DefaultHttpxClient(follow_redirects=False),  # rows and key go to the named host alone
         )  # fmt: skip
 
     def read(self, ask: Callable[[openai.OpenAI], T]) -> T:
@@ -75,6 +77,8 @@ class Link:
 
     def _refused(self, error: openai.APIStatusError) -> FinetuneError:
         status, said = error.status_code, self.plain(error)
+        if 300 <= status < 400:
+            return self._elsewhere(status, error.response.headers.get("location", ""))
         if status == 401:
             fix = f"Set {self.key_env} to a key of it." if self.key_env else "Name the variable with --key-env NAME."
             return UserError(f"{self.host} refuses the key (401)", self.key_env or "no key", fix)
@@ -90,13 +94,20 @@ class Link:
         fix = "Check the id and the URL." if status == 404 else "Correct what it names."
         return UserError(f"{self.host} refuses the request ({status}): {said}", self.url, fix)
 
+    def _elsewhere(self, status: int, target: str) -> ServiceError:
+        """A redirect, which is not followed; after 307 and 308 nothing was done, after another it may have been."""
+        kind = ServiceError if status in (307, 308) else Unsure
+        named = one_line(str(self.masked(target)), DETAIL) or "an address that it does not tell"
+        fix = "Nothing is sent there. If you trust that server, give it as --base-url."
+        return kind(f"{self.host} sends us on to {named} ({status})", self.url, fix)
+
     def plain(self, error: object) -> str:
         """What went wrong in one short line, without the key."""
         body = getattr(error, "body", None)
         said = body.get("message") if isinstance(body, dict) else None
         code = body.get("code") if isinstance(body, dict) else None
         text = f"{said} [{code}]" if isinstance(said, str) and isinstance(code, str) else said or str(error)
-        return " ".join(str(self.masked(str(text))).split())[:DETAIL]
+        return one_line(str(self.masked(str(text))), DETAIL)
 
     def masked(self, value: Any) -> Any:
         """A server's JSON without the key, wherever it repeats it."""
