@@ -14,7 +14,9 @@ import pytest
 from conftest import ROOT, Answer
 from hosted_server import STEPS, Hosted, Provider
 
+from executor.errors import UsageError
 from executor.hosted import ledger
+from executor.hosted.registry import ProviderName, address, place
 from knowledge.load import fact
 from tools.hosted import SubmitArgs, order_of
 
@@ -114,6 +116,33 @@ def test_an_equal_order_is_the_same_job(server: Provider, hosted: Hosted, submit
         file.unlink()
     assert submit(server, "--n-epochs", 1).json["created"] is False, "without the ledger the provider knows"
     assert len(server.jobs) == 3
+
+
+def test_a_server_spelled_otherwise_is_the_same_server(
+    server: Provider, hosted: Hosted, submit: Hosted, rows: Path
+) -> None:
+    first = submit(server)
+    assert first.json["created"] is True
+    port = server.port
+    for url in (f"HTTP://127.0.0.1:{port}//v1/", f"http://localhost:{port}/v1", f"http://127.0.0.1:{port}/v1#x"):
+        words = ("submit", rows, "--provider", "openai", "--base-url", url, "--key-env", "MY_KEY", "--yes", "--json")
+        assert hosted(*words).json["created"] is False, url
+    assert len(server.jobs) == 1
+
+
+@pytest.mark.parametrize(
+    ("provider", "urls"),
+    [
+        ("openai", ("https://API.openai.com:443/v1", "https://api.openai.com./v1/", "https://api.openai.com/v1#a")),
+        ("together", ("https://api.together.ai/v1", "https://api.together.xyz//v1")),
+    ],
+)
+def test_a_provider_s_own_servers_are_one_place(provider: ProviderName, urls: tuple[str, ...]) -> None:
+    assert {place(provider, address(provider, url)) for url in (None, *urls)} == {provider}
+    other = "https://example.invalid:8443/v1"
+    assert place(provider, address(provider, other.upper().replace("/V1", "/v1"))) == other
+    with pytest.raises(UsageError):
+        address(provider, "https://example.invalid:99999999/v1")
 
 
 def test_a_job_is_ended(server: Provider, hosted: Hosted, submit: Hosted) -> None:

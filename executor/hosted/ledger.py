@@ -17,6 +17,7 @@ from executor.errors import UserError
 from executor.files import cannot_write, write_text
 from executor.home import workspace
 from executor.hosted.provider import Frozen, HostedSettings
+from executor.hosted.registry import place
 
 KEY_LENGTH = 32
 
@@ -51,10 +52,10 @@ class Order(Frozen):
     settings: HostedSettings
 
     def key(self, attempt: int = 1) -> str:
-        """Of the content, the settings, the provider, its address, and how often it was deliberately done again."""
+        """Of the content, the settings, the provider or its server, and how often it was deliberately done again."""
         parts = {
             "provider": self.provider,
-            "url": self.url,
+            "place": place(self.provider, self.url),
             "data": self.data.sha256,
             "validation": self.validation.sha256 if self.validation else None,
             "settings": self.settings.model_dump(),

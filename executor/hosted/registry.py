@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -11,19 +12,37 @@ from executor.hosted.for_openai import ForOpenAI
 from executor.hosted.for_together import ForTogether
 from executor.hosted.link import NO_KEY, Link
 from executor.hosted.provider import Provider
-from executor.servers import host_elsewhere, host_of
+from executor.servers import LOOPBACK, host_elsewhere, host_of
 
 ProviderName = Literal["openai", "together"]
 PROVIDERS: dict[ProviderName, type[Provider]] = {"openai": ForOpenAI, "together": ForTogether}
 
+PORTS = {"http": 80, "https": 443}
+
 
 def address(provider: ProviderName, base_url: str | None) -> str:
-    """The base URL, without a slash at its end. Raises UsageError for what is no plain http(s) address."""
-    url = (base_url or PROVIDERS[provider].url).rstrip("/")
+    """The base URL in one spelling, without a slash at its end. Raises UsageError for no plain http(s) address."""
+    url = (base_url or PROVIDERS[provider].url).strip()
     parts = urlsplit(url) if host_of(url) else None
-    if parts is None or parts.scheme not in ("http", "https") or parts.username or parts.password or parts.query:
+    if parts is None or parts.scheme not in PORTS or parts.username or parts.password or parts.query:
         raise UsageError("The base URL is no plain http(s) address", "--base-url", "Write it as https://host/v1.")
-    return url
+    try:
+        port = parts.port
+    except ValueError as error:
+        raise UsageError(f"The base URL has no port: {error}", "--base-url", "Write it as https://host/v1.") from error
+    host = (host_of(url) or "").rstrip(".")
+    host = f"[{host}]" if ":" in host else host
+    shown = "" if port in (None, PORTS[parts.scheme]) else f":{port}"
+    return f"{parts.scheme}://{host}{shown}{re.sub('/+', '/', parts.path).rstrip('/')}"
+
+
+def place(provider: ProviderName, url: str) -> str:
+    """What stands for a server in the key of an order: the provider's name, or the address of another server."""
+    if is_own(provider, url):
+        return provider
+    url = address(provider, url)
+    host = host_of(url)
+    return url.replace(f"//[{host}]" if host == "::1" else f"//{host}", "//127.0.0.1", 1) if host in LOOPBACK else url
 
 
 def is_own(provider: ProviderName, url: str) -> bool:
