@@ -30,6 +30,9 @@ Seed = Annotated[int | None, typer.Option(help="For a job that can be repeated."
 Suffix = Annotated[str | None, typer.Option(help="Words in the tuned model's name.")]
 Job = Annotated[str | None, typer.Argument(help="The job; the newest of this workspace if not given.")]
 
+LONGEST_WAIT = 86_400
+"""seconds between two looks"""
+
 
 def known(provider: str) -> Any:
     from tools.hosted_order import NAMES
@@ -125,13 +128,15 @@ def watch(
     provider: AnyProvider = None,
     base_url: BaseUrl = None,
     key_env: KeyEnv = None,
-    every: Annotated[float, typer.Option(min=0, help="Seconds between two looks.")] = 15.0,
+    every: Annotated[float, typer.Option(help="Seconds between two looks.")] = 15.0,
     once: Annotated[bool, typer.Option("--once", help="How it stands now, without waiting.")] = False,
     json: Json = False,
 ) -> None:
     """Events, curve and checkpoints until the end; then the model, and the command that measures it."""
     from tools.hosted import follow, stands, way_to
 
+    if not 0 <= every <= LONGEST_WAIT:  # also where it is no number
+        raise UsageError(f"--every is {every:g} seconds", "--every", f"Give 0 to {LONGEST_WAIT} seconds.")
     there, name, entry = way_to(job, known(provider) if provider else None, base_url, key_env)
     with leaving(name):
         if once:

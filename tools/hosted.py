@@ -11,9 +11,10 @@ from executor.errors import FinetuneError, UserError
 from executor.hosted import ledger, submit, watch
 from executor.hosted.provider import OVER, HostedEvent, HostedJob, Provider
 from executor.hosted.registry import PROVIDERS, ProviderName, connect, has_key
+from executor.text import code_span
 from tools.base import Args, Tool
 from tools.hosted_order import EstimateArgs, Ordered, ordered
-from tools.hosted_report import HostedResult, next_step, report
+from tools.hosted_report import HostedResult, next_step, report, state
 
 SETTINGS = (
     "--model {model} --validation {validation} --n-epochs {n_epochs} --batch-size {batch_size} "
@@ -88,7 +89,7 @@ def provider_of(found: Ordered) -> Provider:
 def submitted(found: Ordered, placed: submit.Placed) -> HostedResult:
     job, provider = placed.job, found.order.provider
     head = "Submitted" if placed.created else "An equal job is there already; nothing was uploaded or created:"
-    told = f"{head} `{job.id}` at {PROVIDERS[provider].title}, {job.status}."
+    told = f"{head} `{job.id}` at {PROVIDERS[provider].title}, {state(job.status)}."
     again = "" if placed.created else " Another one on purpose: --again."
     lines = [f"{told}{again}", *(f"**Note:** {warning}" for warning in found.warnings), next_step(job)]
     return HostedResult(
@@ -165,7 +166,7 @@ def run_cancel(args: CancelArgs) -> HostedResult:
     provider, job, entry = way_to(args.job, args.provider, args.base_url, args.key_env)
     now = provider.job(job)
     if now.over:
-        told = f"`{job}` is over already: {now.status}. Nothing was cancelled."
+        told = f"`{job}` is over already: {state(now.status)}. Nothing was cancelled."
     else:
         try:
             now = provider.cancel(job)
@@ -173,7 +174,7 @@ def run_cancel(args: CancelArgs) -> HostedResult:
             now = provider.job(job)  # it may have ended, or been cancelled by a request whose answer was lost
             if now.status not in OVER and now.said != "cancel_requested":
                 raise
-        told = f"`{job}`: {now.status}." if now.over else f"`{job}` is asked to end ({now.said})."
+        told = f"`{job}`: {now.status}." if now.over else f"`{job}` is asked to end ({code_span(now.said, 40)})."
     if entry:
         submit.kept(entry, now)
     return HostedResult(job=now.model_dump(), status=now.status, model=now.fine_tuned_model, summary=told)
@@ -206,9 +207,9 @@ def listed(providers: list[Provider]) -> HostedResult:
             if count >= LISTED:
                 break
     lines = [
-        f"- `{row['id'] or 'not created'}` {row['provider']} {row['model']}: {row['status']}"
-        f"{', ' + Path(row['data']).name if row['data'] else ''}"
-        f"{', ' + row['fine_tuned_model'] if row['fine_tuned_model'] else ''}"
+        f"- `{row['id'] or 'not created'}` {row['provider']} {code_span(row['model'] or '')}: {state(row['status'])}"
+        f"{', ' + code_span(Path(row['data']).name) if row['data'] else ''}"
+        f"{', ' + code_span(row['fine_tuned_model']) if row['fine_tuned_model'] else ''}"
         for row in rows
     ]
     return HostedResult(jobs=rows, summary="\n".join(lines) or "There are no hosted jobs.")

@@ -10,7 +10,8 @@ from pydantic import Field
 
 from executor.errors import UserError
 from executor.hosted import ledger, submit
-from executor.hosted.provider import HostedEvent, HostedJob, Provider
+from executor.hosted.provider import LONGEST, STATES, HostedEvent, HostedJob, Provider
+from executor.text import code_span, one_line
 from tools.base import Result
 from tools.hosted_order import test_rows_of
 
@@ -19,6 +20,9 @@ SERVED = (
     "Together serves a tuned model on a dedicated endpoint only, billed by the minute: start one first, and give the "
     "endpoint's name as --model."
 )
+
+
+NO_NAME = "No command is given for a model of that name; look it up at the provider for `finetune evaluate --model`."
 
 
 class HostedResult(Result):
@@ -53,6 +57,16 @@ class HostedResult(Result):
         return self.summary
 
 
+def state(status: str) -> str:
+    """A status of ours as it is; another word is the server's."""
+    return status if status in STATES else code_span(status, 40)
+
+
+def speakable(name: str | None) -> bool:
+    """Whether a name of a server's can stand in a command that a person copies."""
+    return name is not None and one_line(name, LONGEST) == name and "`" not in name
+
+
 def next_step(job: HostedJob) -> str:
     if job.status == "succeeded":
         return f"`finetune hosted watch {job.id}` tells its model and how to measure it."
@@ -69,15 +83,19 @@ def report(provider: Provider, job: HostedJob, events: list[HostedEvent], entry:
     if job.status == "succeeded":
         with suppress(UserError):  # a server without checkpoints
             points = [point.model_dump() for point in provider.checkpoints(job.id)]
-    command = evaluate_command(provider, job, entry) if job.fine_tuned_model else None
-    told = f"{provider.title} `{job.id}` ({job.model}): **{job.status}**"
-    lines = [f"{told}{f': {job.error}' if job.error else ''}.", curve_text(curve)]
-    lines.append("\n".join(f"- {event.message}" for event in events[-SHOWN_EVENTS:] if event.type != "metrics"))
+    command = evaluate_command(provider, job, entry) if speakable(job.fine_tuned_model) else None
+    lines = [f"{provider.title} `{job.id}` ({code_span(job.model or 'no model told')}): **{state(job.status)}**."]
+    if job.error:
+        lines.append(f"The server says: {code_span(job.error, LONGEST)}")
+    lines.append(curve_text(curve))
+    if told := [event for event in events[-SHOWN_EVENTS:] if event.type != "metrics"]:
+        lines.append("\n".join(["The server's messages:\n", *(f"- {code_span(event.message)}" for event in told)]))
     if points:
-        named = "; ".join(f"step {point['step']}: {point['model']}" for point in points)
+        named = "; ".join(f"step {point['step']}: {code_span(point['model'] or '')}" for point in points)
         lines.append(f"Checkpoints: {named}.")
-    if command:
-        lines.append(f"The tuned model is `{job.fine_tuned_model}`. Measure it: `{command}`.")
+    if job.fine_tuned_model:
+        lines.append(f"The tuned model is {code_span(job.fine_tuned_model)}.")
+        lines.append(f"Measure it: `{command}`." if command else NO_NAME)
         lines.append(SERVED if provider.name == "together" else "")
     return HostedResult(
         job=job.model_dump(),

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Set
 from pathlib import Path
 from typing import Any
 
+from executor.errors import ServiceError
 from executor.hosted.link import UPLOAD_SECONDS
 from executor.hosted.provider import (
     Checkpoint,
@@ -16,6 +17,7 @@ from executor.hosted.provider import (
     RemoteFile,
     count,
     maybe,
+    moment,
     numbers,
     safe_id,
     words,
@@ -24,6 +26,8 @@ from executor.hosted.provider import (
 MARK = "finetune_key"
 """the name of our key in a job's metadata"""
 PAGE = 100
+MOST_PAGES = 500
+"""of one list that are read"""
 HYPERPARAMETERS = ("n_epochs", "batch_size", "learning_rate_multiplier")
 
 
@@ -64,7 +68,7 @@ class ForOpenAI(Provider):
 
     def job(self, job: str) -> HostedJob:
         found = self.link.read(lambda client: client.fine_tuning.jobs.retrieve(safe_id(job)))
-        return self._job(self.link.object(found))
+        return self._job(self.link.object(found, job))
 
     def jobs(self, mark: str | None = None) -> Iterator[HostedJob]:
         asked: dict[str, Any] = {"metadata": {MARK: mark}} if mark else {}
@@ -73,7 +77,7 @@ class ForOpenAI(Provider):
 
     def cancel(self, job: str) -> HostedJob:
         made = self.link.once(lambda client: client.fine_tuning.jobs.cancel(safe_id(job)))
-        return self._job(self.link.object(made))
+        return self._job(self.link.object(made, job))
 
     def events(self, job: str, seen: Set[str]) -> list[HostedEvent]:
         """The list runs from the newest on; where a server turns it round, the dates tell."""
@@ -113,9 +117,9 @@ class ForOpenAI(Provider):
             yield from page
 
     def _pages(self, ask: Callable[[Any], Any]) -> Iterator[list[dict[str, Any]]]:
-        """Page after page; a server that sends the same page for ever is left."""
+        """Page after page; a server that sends the same page for ever is left. Raises ServiceError for too many."""
         page, known = self.link.read(ask), set[str]()
-        while True:
+        for _ in range(MOST_PAGES):
             rows = [self.link.object(each) for each in self.link.listed(getattr(page, "data", None))]
             fresh = [row for row in rows if row["id"] not in known]
             if not fresh:
@@ -126,6 +130,8 @@ class ForOpenAI(Provider):
             if not here.has_next_page():
                 return
             page = self.link.read(lambda client, at=here: at.get_next_page())  # type: ignore[misc]
+        what = f"{self.link.host} sends page after page without an end"
+        raise ServiceError(what, self.link.url, f"More than {MOST_PAGES} pages of {PAGE} are not read.")
 
     def _job(self, told: dict[str, Any]) -> HostedJob:
         fault, metadata = told.get("error"), told.get("metadata")
@@ -133,15 +139,15 @@ class ForOpenAI(Provider):
         kind = method.get(words(method.get("type"))) if isinstance(method, dict) else None
         given = (kind or {}).get("hyperparameters") if isinstance(kind, dict | None) else None
         return HostedJob(
-            id=told["id"],
+            id=self.named(told),
             status=words(told.get("status")) or "unknown",
             said=words(told.get("status")),
             model=maybe(told.get("model")),
             fine_tuned_model=maybe(told.get("fine_tuned_model")),
             training_file=maybe(told.get("training_file")),
             validation_file=maybe(told.get("validation_file")),
-            created_at=count(told.get("created_at")),
-            finished_at=count(told.get("finished_at")),
+            created_at=moment(told.get("created_at")),
+            finished_at=moment(told.get("finished_at")),
             trained_tokens=count(told.get("trained_tokens")),
             hyperparameters=next((each for each in (given, told.get("hyperparameters")) if isinstance(each, dict)), {}),
             error=maybe(fault.get("message")) if isinstance(fault, dict) else None,
@@ -152,7 +158,7 @@ class ForOpenAI(Provider):
         data = told.get("data")
         return HostedEvent(
             id=told["id"],
-            created_at=count(told.get("created_at")),
+            created_at=moment(told.get("created_at")),
             level=words(told.get("level")),
             type=words(told.get("type")) or "message",
             message=words(told.get("message")),

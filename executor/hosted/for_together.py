@@ -20,6 +20,7 @@ from executor.hosted.provider import (
     RemoteFile,
     count,
     maybe,
+    moment,
     numbers,
     safe_id,
     words,
@@ -84,7 +85,7 @@ class ForTogether(Provider):
         return self._job(self.link.object(made))
 
     def job(self, job: str) -> HostedJob:
-        return self._job(self.link.object(self._get(f"/fine-tunes/{safe_id(job)}")))
+        return self._job(self.link.object(self._get(f"/fine-tunes/{safe_id(job)}"), job))
 
     def jobs(self, mark: str | None = None) -> Iterator[HostedJob]:
         found = [self._job(self.link.object(each)) for each in self._list("/fine-tunes")]
@@ -94,7 +95,7 @@ class ForTogether(Provider):
 
     def cancel(self, job: str) -> HostedJob:
         made = self.link.once(lambda client: client.post(f"/fine-tunes/{safe_id(job)}/cancel", cast_to=object))
-        return self._job(self.link.object(made))
+        return self._job(self.link.object(made, job))
 
     def events(self, job: str, seen: Set[str]) -> list[HostedEvent]:
         """Together's events have no id: equal ones are counted, and the list is always whole."""
@@ -138,10 +139,11 @@ class ForTogether(Provider):
     def _job(self, told: dict[str, Any]) -> HostedJob:
         said = words(told.get("status"))
         suffix = words(told.get("suffix")) or words(told.get("model_output_name"))
-        events = [each for each in told.get("events") or [] if isinstance(each, dict)]
+        events = told["events"] if isinstance(told.get("events"), list) else []
+        events = [each for each in events if isinstance(each, dict)]
         faults = [words(each.get("message")) for each in events if words(each.get("type")).endswith("ERROR")]
         return HostedJob(
-            id=told["id"],
+            id=self.named(told),
             status=STATUS.get(said, said or "unknown"),
             said=said,
             model=maybe(told.get("model")),
@@ -176,7 +178,7 @@ def when(value: Any) -> float | None:
         read = datetime.fromisoformat(words(value))
     except ValueError:
         return None
-    return (read if read.tzinfo else read.replace(tzinfo=UTC)).timestamp()
+    return moment((read if read.tzinfo else read.replace(tzinfo=UTC)).timestamp())
 
 
 def mark_in(text: str) -> str | None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
+import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -67,11 +68,21 @@ class Link:
     def _asked(self, ask: Callable[[openai.OpenAI], T], client: openai.OpenAI) -> T:
         import openai
 
+        with self.understanding():
+            try:
+                return ask(client)
+            except openai.APIStatusError as error:
+                raise self._refused(error) from None
+
+    @contextmanager
+    def understanding(self) -> Iterator[None]:
+        """A block that asks a server, or reads what it sent. Raises Unsure where that is not what it should be."""
+        import openai
+
+        odd = (openai.OpenAIError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError)
         try:
-            return ask(client)
-        except openai.APIStatusError as error:
-            raise self._refused(error) from None
-        except (openai.OpenAIError, json.JSONDecodeError, AttributeError, TypeError, ValueError) as error:
+            yield
+        except odd as error:
             fix = f"Check that {self.host} is reached, and the URL."
             raise Unsure(f"{self.host} does not answer as it should: {self.plain(error)}", self.url, fix) from None
 
@@ -110,20 +121,29 @@ class Link:
         return one_line(str(self.masked(str(text))), DETAIL)
 
     def masked(self, value: Any) -> Any:
-        """A server's JSON without the key, wherever it repeats it."""
+        """A server's JSON without the key, wherever it repeats it; lone surrogates become `?`, NaN null."""
         if isinstance(value, str):
-            return value.replace(self._key, "***") if self._key else value
+            sound = value.encode("utf-8", "replace").decode("utf-8")
+            return sound.replace(self._key, "***") if self._key else sound
+        if isinstance(value, float):
+            return value if math.isfinite(value) else None
         if isinstance(value, dict):
             return {str(self.masked(key)): self.masked(each) for key, each in value.items()}
         return [self.masked(each) for each in value] if isinstance(value, list) else value
 
-    def object(self, response: Any) -> dict[str, Any]:
-        """A response as plain JSON with the key masked. Raises Unsure where it is no object with an id."""
+    def object(self, response: Any, named: str | None = None) -> dict[str, Any]:
+        """A response as plain JSON with the key masked.
+
+        Raises Unsure where it is no object with an id, or has another one than `named`.
+        """
         value = response.to_dict(mode="json", warnings=False) if hasattr(response, "to_dict") else response
         if not isinstance(value, dict) or not isinstance(value.get("id"), str) or not value["id"]:
             fix = "Check the URL: it usually ends in /v1."
             raise Unsure(f"What {self.host} sends is not what was asked for", self.url, fix)
         found: dict[str, Any] = self.masked(value)
+        if named is not None and found["id"] != named:
+            other = one_line(found["id"], 80)
+            raise Unsure(f'{self.host} was asked for "{named}" and answers with "{other}"', self.url, "Check the URL.")
         return found
 
     def listed(self, value: Any) -> list[Any]:

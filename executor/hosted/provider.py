@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Callable, Iterable, Iterator, Set
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -11,11 +13,17 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict
 
 from executor.errors import UserError
-from executor.hosted.link import Link
+from executor.hosted.link import Link, Unsure
+from executor.text import one_line
 
 Method = Literal["supervised", "dpo"]
 OVER = ("succeeded", "failed", "cancelled")
 """how a job ends, at every provider"""
+STATES = ("validating_files", "queued", "running", *OVER)
+LONGEST = 240
+"""characters of a server's message that are shown"""
+LATEST = 253402300800
+"""the end of the year 9999 in seconds since 1970"""
 
 
 class Frozen(BaseModel):
@@ -73,10 +81,10 @@ class HostedEvent(Frozen):
     data: dict[str, Any] = {}
 
     def line(self) -> str:
-        """For a person, on one line."""
+        """For a person, on one line that begins as none of the program's own does."""
         at = datetime.fromtimestamp(self.created_at, UTC).strftime("%H:%M:%S ") if self.created_at is not None else ""
         level = f"{self.level}: " if self.level not in ("info", "") else ""
-        return at + level + " ".join(self.message.split())
+        return f"{at}server> {one_line(level + self.message, LONGEST)}"
 
 
 class Checkpoint(Frozen):
@@ -96,8 +104,8 @@ class RemoteFile(Frozen):
 class Provider(ABC):
     """A provider behind a link. All that it returns is data: texts of a server, with the key masked.
 
-    Every method raises UserError where the provider refuses, ServiceError where it fails; those that change something
-    ask once and raise `Unsure` where it is not known whether it was done.
+    Every method raises UserError where the provider refuses, ServiceError where it fails or what it sends cannot be
+    understood; those that change something ask once and raise `Unsure` where it is not known whether it was done.
     """
 
     name: ClassVar[str]
@@ -114,6 +122,19 @@ class Provider(ABC):
 
     def __init__(self, link: Link) -> None:
         self.link = link
+
+    def __init_subclass__(cls, **more: Any) -> None:
+        """Whatever a method of a provider makes of an odd answer, the error is of the server, in one place."""
+        super().__init_subclass__(**more)
+        for name in Provider.__abstractmethods__ & vars(cls).keys():
+            setattr(cls, name, guarded(getattr(cls, name)))
+
+    def named(self, told: dict[str, Any]) -> str:
+        """The id of a job as a server tells it. Raises Unsure where it can stand in no address or command."""
+        if is_id(told["id"]):
+            return str(told["id"])
+        what = f'{self.link.host} tells a job with the id "{one_line(told["id"], 80)}"'
+        raise Unsure(what, self.link.url, "Such a job cannot be asked for; look at the provider's own page.")
 
     @abstractmethod
     def files(self) -> Iterator[RemoteFile]:
@@ -153,6 +174,22 @@ class Provider(ABC):
         """Whether a job that carries no mark was made with these settings, as far as it tells."""
 
 
+def guarded(method: Callable[..., Any]) -> Callable[..., Any]:
+    """A method, or a generator, of a provider that raises no other error than those of this program."""
+
+    @functools.wraps(method)
+    def asked(self: Provider, *given: Any, **named: Any) -> Any:
+        with self.link.understanding():
+            return method(self, *given, **named)
+
+    @functools.wraps(method)
+    def listed(self: Provider, *given: Any, **named: Any) -> Iterator[Any]:
+        with self.link.understanding():
+            yield from method(self, *given, **named)
+
+    return listed if inspect.isgeneratorfunction(method) else asked
+
+
 def words(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
@@ -161,18 +198,37 @@ def maybe(value: Any) -> str | None:
     return words(value) or None
 
 
+def is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
+
+
 def count(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    return value if isinstance(value, int) and is_number(value) else None
+
+
+def moment(value: Any) -> float | None:
+    """Seconds since 1970; some servers tell milliseconds. None where it is no date."""
+    if not is_number(value):
+        return None
+    seconds = float(value) / 1000 if value > 1e11 else float(value)
+    return seconds if 0 <= seconds < LATEST else None
 
 
 def numbers(value: Any) -> dict[str, float]:
-    """The numeric fields of an object."""
+    """The finite numbers of an object."""
     found = value.items() if isinstance(value, dict) else ()
-    return {str(k): v for k, v in found if isinstance(v, int | float) and not isinstance(v, bool)}
+    return {str(key): each for key, each in found if is_number(each)}
+
+
+def is_id(value: str) -> bool:
+    """Whether it can be part of an address and of a command."""
+    return value.isascii() and value[:1].isalnum() and all(c.isalnum() or c in "-_.:" for c in value)
 
 
 def safe_id(value: str) -> str:
-    """An id that can be part of an address. Raises UserError."""
-    if not value or not all(c.isalnum() or c in "-_.:" for c in value) or value.strip(".") == "":
-        raise UserError(f'"{value[:80]}" is no id of a job', "the job", "`finetune hosted list` names the jobs.")
+    """The id of a job. Raises UserError."""
+    if not is_id(value):
+        raise UserError(
+            f'"{one_line(value, 80)}" is no id of a job', "the job", "`finetune hosted list` names the jobs."
+        )
     return value
