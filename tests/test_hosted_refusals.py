@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
-from conftest import chat_rows, pair_rows
+from conftest import Answer, chat_rows, pair_rows
 from hosted_server import KEY, Hosted, Provider, Said, written
 from published_api import FILE, departures
 
@@ -99,6 +101,48 @@ def test_data_that_does_not_suit_is_not_sent(server: Provider, submit: Hosted, t
     assert server.said == []
 
 
+def test_sealed_test_rows_are_not_sent_in_another_dress(
+    server: Provider, hosted: Hosted, finetune: Callable[..., Answer], jobs_here: None, rows: Path, tmp_path: Path
+) -> None:
+    parts = tmp_path / "parts"
+    assert finetune("data", "split", rows, "-o", parts, "--json").code == 0
+    tested = [json.loads(line) for line in (parts / "test.jsonl").read_text().splitlines()]
+    trained = [json.loads(line) for line in (parts / "train.jsonl").read_text().splitlines()]
+    loud = [{"messages": [{**turn, "content": f" {turn['content'].upper()}!"} for turn in row["messages"]]}
+            for row in tested]  # fmt: skip
+    files = {
+        "spaced": "".join(json.dumps(row, indent=None, separators=(" ,", " : ")) + "\n" for row in tested),
+        "reversed": "".join(json.dumps(row) + "\n" for row in tested[::-1]),
+        "minus": "".join(json.dumps(row) + "\n" for row in tested[1:]),
+        "loud": "".join(json.dumps(row) + "\n" for row in loud),
+        "one": "".join(json.dumps(row) + "\n" for row in [*trained, tested[0]]),
+    }
+    for name, text in files.items():
+        (tmp_path / f"{name}.jsonl").write_text(text)
+    train = ("estimate", parts / "train.jsonl", "--provider", "openai")
+    assert hosted(*train).code == 0
+    assert hosted(*train, "--validation", parts / "validation.jsonl").code == 0
+    for name in files:
+        refused = hosted(*train, "--validation", tmp_path / f"{name}.jsonl", "--json")
+        assert refused.code == 3, name
+        assert "sealed test part" in refused.json["error"]["what"]
+    one = hosted("estimate", tmp_path / "one.jsonl", "--provider", "openai", "--json").json["error"]["what"]
+    assert one.startswith(f"1 row (line {len(trained) + 1}) of one.jsonl")
+    whole = hosted("estimate", rows, "--provider", "openai", "--json")
+    assert whole.code == 3
+    assert f"{len(tested)} rows (lines " in whole.json["error"]["what"]
+    assert finetune("data", "split", rows, "-o", tmp_path / "other", "--seed", 5, "--json").code == 0
+    assert hosted(*train).code == 0, "another split of the same rows seals others"
+
+
+def test_validation_rows_are_not_training_rows(hosted: Hosted, rows: Path, tmp_path: Path) -> None:
+    few = [json.loads(line) for line in rows.read_text().splitlines()[3:5]]
+    same = written(tmp_path / "same.jsonl", [{**row, "id": 1} for row in few] + chat_rows(60)[-1:])
+    refused = hosted("estimate", rows, "--provider", "openai", "--validation", same, "--json")
+    assert refused.code == 3
+    assert "of the validation rows ask what training rows ask" in refused.json["error"]["what"]
+
+
 def test_personal_data_is_told_before_it_is_sent(server: Provider, hosted: Hosted, tmp_path: Path) -> None:
     rows = chat_rows(12)
     rows[3]["messages"][1]["content"] = "write to ann.miller@mail-of-ann.org"
@@ -115,10 +159,10 @@ def test_preference_rows_train_by_dpo(server: Provider, submit: Hosted, tmp_path
             "preferred_output": [row["messages"][-1]],
             "non_preferred_output": [row["rejected"]],
         }
-        for row in pair_rows(12)
+        for row in pair_rows(15)
     ]
-    data = written(tmp_path / "pairs.jsonl", rows)
-    few = written(tmp_path / "few.jsonl", rows[:3][::-1])
+    data = written(tmp_path / "pairs.jsonl", rows[:12])
+    few = written(tmp_path / "few.jsonl", rows[12:])
     assert submit(server, "--validation", few, data=data).json["created"] is True
     sent = server.asked("POST", "/fine_tuning/jobs")[0].sent
     assert sent["method"] == {"type": "dpo", "dpo": {"hyperparameters": {"n_epochs": 3}}}
@@ -190,7 +234,10 @@ def test_the_published_api_is_kept_to(server: Provider, hosted: Hosted, submit: 
     """Every exchange is held to it by the fixture; here, that a departure would be seen."""
     if not FILE.exists():
         pytest.skip(f"{FILE} is absent")
-    few = written(tmp_path / "few.jsonl", chat_rows(3))
+    others = chat_rows(3)
+    for row in others:
+        row["messages"][1]["content"] += " And this is another question."
+    few = written(tmp_path / "few.jsonl", others)
     job = submit(server, "--validation", few).json["job"]["id"]
     assert hosted("watch", job, "--every", 0, "--json").json["status"] == "succeeded"
     kinds = {(each.method, each.path.replace(job, "ID")) for each in server.said}

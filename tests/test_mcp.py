@@ -85,7 +85,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "data_card": {"path": "parts", "out": "CARD.md"},
     "data_difficulty": {"path": "things.jsonl"},
     "plan": {"data": "things.csv"},
-    "hosted_estimate": {"data": "things.jsonl", "provider": "openai"},
+    "hosted_estimate": {"data": "parts/train.jsonl", "provider": "openai"},
     "hosted_status": {},
     "hosted_list": {},
     "runs": {"action": "list"},

@@ -12,6 +12,7 @@ from pydantic import Field
 from executor.data import store
 from executor.data.preference import pair_of
 from executor.data.read import open_source
+from executor.data.same_rows import sealed_lines, shared_lines
 from executor.data.shape import detect_source
 from executor.data.source import Source
 from executor.errors import UsageError, UserError
@@ -31,6 +32,7 @@ NAMES = tuple(PROVIDERS)
 PAIR = ("input", "preferred_output", "non_preferred_output")
 """the columns of a preference row, at both providers"""
 KINDS = {"supervised": "Supervised training", "dpo": "DPO on pairs of replies"}
+SHOWN_LINES = 5
 CANNOT_LEARN = ("not_sft", "no_mapping")
 """warnings of `data check` on rows without a reply"""
 
@@ -143,6 +145,15 @@ def refuse_beside(training: Checked, validation: Checked) -> None:
     if same or training.method != validation.method:
         what = "The validation rows are the training rows" if same else "The two files differ in kind"
         raise UserError(what, validation.data.path, "Give other rows of the same layout.")
+    if lines := shared_lines(Path(validation.data.path), Path(training.data.path), lead=True):
+        what = f"{told(lines)} of the validation rows ask what training rows ask"
+        raise UserError(what, validation.data.path, "Remove them from one of the two files: `finetune data split`.")
+
+
+def told(lines: list[int]) -> str:
+    """How many rows, and the first of their lines."""
+    shown = ", ".join(map(str, lines[:SHOWN_LINES])) + (", ..." if len(lines) > SHOWN_LINES else "")
+    return f"{len(lines):,} row{'' if len(lines) == 1 else 's'} (line{'' if len(lines) == 1 else 's'} {shown})"
 
 
 def default_model(provider: ProviderName) -> str:
@@ -181,6 +192,10 @@ def checked(path: Path, provider: ProviderName, few: bool = False) -> Checked:
     if version := sealed_as_test(sha256):
         fix = "Give the training part: a model that has seen the test rows cannot be measured with them."
         raise UserError(f"These rows are the sealed test part of version {version}", str(path), fix)
+    if sealed := sealed_lines(path, sha256):
+        what = f"{told(sealed[1])} of {path.name} ask what the sealed test part of version {sealed[0].id} asks"
+        fix = "Give the training part, or remove them: what has seen the test rows cannot be measured with them."
+        raise UserError(what, str(path), fix)
     pairs = detect_source(source).name == "preference"
     rows, personal = valid_rows(path, provider, pairs, few)
     if pairs:
