@@ -16,6 +16,7 @@ from executor.errors import UserError
 from knowledge.load import fact
 from tools.hosted import SubmitArgs, plan_submit, run_estimate, run_submit
 from tools.hosted_order import EstimateArgs
+from tools.hosted_price import price_of
 
 pytest_plugins = ["hosted_kit"]
 
@@ -181,9 +182,12 @@ def test_a_provider_that_ends_is_told_before_and_refused_after(rows: Path, serve
         run_estimate(EstimateArgs(data=str(rows), provider="openai"), BEFORE).text(),
     ):
         assert "That is in 1 day." in told
-        assert "no new fine-tuning jobs after 6 January 2027" in told
+        assert "no new fine-tuning jobs from 6 January 2027 on" in told
         assert "14 January 2027" in told
         assert "expired: check it again" in told, "the fact itself was to be read again by then"
+        closed = next(line for line in told.splitlines() if "never used it" in line)
+        assert f"read on {fact('shutdowns', 'openai.finetuning.new_users').read_on}, expired: check" in closed
+        assert "openai-deprecations" in closed
     for day in (LAST, LAST + timedelta(days=400)):
         for verb in (plan_submit, run_submit):
             with pytest.raises(UserError, match="no new fine-tuning jobs") as caught:
@@ -192,19 +196,41 @@ def test_a_provider_that_ends_is_told_before_and_refused_after(rows: Path, serve
             assert "finetune go DATA" in caught.value.fix
         with pytest.raises(UserError):
             run_estimate(EstimateArgs(data=str(rows), provider="openai"), day)
-    with pytest.raises(UserError, match=r"gpt-4\.1-nano"):
-        plan_submit(args.model_copy(update={"model": "gpt-4.1-nano-2025-04-14"}), date(2026, 11, 1))
+    for name in ("gpt-4.1-nano-2025-04-14", "GPT-4.1-Nano", "ft:GPT-3.5-turbo:org::1"):
+        with pytest.raises(UserError, match=r"gpt-4\.1-nano"):
+            plan_submit(args.model_copy(update={"model": name}), date(2026, 11, 1))
     elsewhere = args.model_copy(update={"base_url": server.url, "key_env": "MY_KEY"})
     assert "6 January" not in plan_submit(elsewhere, LAST)
     assert run_submit(elsewhere, LAST).created is True
 
 
+@pytest.mark.parametrize("model", [
+    "mistralai/Mixtral-8x7B-Instruct-v0.1", "meta-llama/Llama-4-Scout-17B-16E-Instruct", "Qwen/Qwen3-30B-A3B",
+    "meta-llama/Llama-4-Maverick-17B-128E-Instruct", "deepseek-ai/DeepSeek-V3", "meta-llama/Llama-3.1-405B",
+])  # fmt: skip
+def test_the_price_of_a_mixture_is_not_known(model: str) -> None:
+    assert price_of("together", model, LAST) is None
+
+
+def test_together_s_price_is_that_of_the_method() -> None:
+    for method, row in (("supervised", "together.16b.lora_sft"), ("dpo", "together.16b.lora_dpo")):
+        price, known = price_of("together", "Qwen/Qwen3-8B", LAST, method), fact("prices", row)  # type: ignore[arg-type]
+        assert price is not None
+        assert price.low == price.high == known.value
+        assert price.facts[0] == row
+        assert price.stale
+    large = price_of("together", "Qwen/Qwen3-32B", LAST)
+    assert large is not None
+    assert large.low < large.high
+
+
 def test_together_by_its_own_paths(together: Provider, hosted: Hosted, submit: Hosted, rows: Path) -> None:
     named = ("--model", "Qwen/Qwen3-8B", "--learning-rate", 2e-5, "--suffix", "kinds")
     plan = hosted("estimate", rows, "--provider", "together", *named, at=together)
-    price = fact("prices", "together.16b.low")
+    price = fact("prices", "together.16b.lora_sft")
     assert ("expired" in plan.out) is price.stale()
     assert str(price.read_on) in plan.out
+    assert f"{price.value:.2f} USD per million tokens" in plan.out
     together.loses = {"/fine-tunes": "after"}
     made = submit(together, *named, provider="together")
     assert made.code == 0, made.out

@@ -34,14 +34,15 @@ def ends(provider: ProviderName, url: str, model: str, today: date) -> list[str]
     """Warnings of what ends soon, dated. Raises UserError where it has ended."""
     if not is_own(provider, url):
         return []
-    name = model.removeprefix("ft:")
+    name = model.strip().casefold().removeprefix("ft:")
     rows = [fact("shutdowns", row) for row, models in ENDS[provider] if re.match(models, name)]
     rows = rows[:2] if any(row.id == "openai.older" for row in rows) else rows
     for row in rows:
         if isinstance(row.value, date) and today >= row.value:
             raise UserError(f"{row.text} {read(row, today)}", PROVIDERS[provider].title, INSTEAD)
     warnings = [f"{row.text} {left(row, today)} {read(row, today)}".replace("  ", " ") for row in rows]
-    return warnings + [f"{fact('shutdowns', row).text}" for row in CLOSED[provider]]
+    closed = [fact("shutdowns", row) for row in CLOSED[provider]]
+    return warnings + [f"{row.text} {read(row, today)}" for row in closed]
 
 
 def left(row: Fact, today: date) -> str:

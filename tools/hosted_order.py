@@ -133,7 +133,7 @@ def ordered(args: EstimateArgs, today: date) -> Ordered:
         validation=validation.data if validation else None,
         settings=settings_of(args, model, training.method),
     )
-    price = price_of(provider, model, today)
+    price = price_of(provider, model, today, training.method)
     also = validation.tokens if validation else dict.fromkeys(LEVELS, 0)
     made = estimate(provider, training.tokens, also, order.settings.n_epochs, price)
     return Ordered(order, made, warnings, priced_in_words(order, made, price.text() if price else None))

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from executor.hosted.provider import Method
 from executor.hosted.registry import PROVIDERS, ProviderName
 from knowledge.load import facts
 from knowledge.rows import Fact
@@ -19,8 +20,14 @@ BYTES_PER_TOKEN = (5.0, 4.0, 2.5)
 vocabulary of 49,152 entries, and providers' vocabularies are larger"""
 PER_TURN = (3, 4, 7)
 """tokens that the chat format adds to a message"""
-BRACKETS = ((16.0, "together.16b"), (69.0, "together.69b"))
-"""(largest size in billions of parameters, rows of prices.yaml)"""
+METHODS: dict[Method, str] = {"supervised": "lora_sft", "dpo": "lora_dpo"}
+"""how a row of prices.yaml names it; LoRA is what Together trains where nothing else is asked for"""
+BRACKETS: tuple[tuple[float, str, tuple[str, ...]], ...] = (
+    (16.0, "together.16b", ()), (69.0, "together.69b", ("low", "high")),
+)  # fmt: skip
+"""(largest size in billions of parameters, rows of prices.yaml, their ends; none: one row a method)"""
+MIXTURE = re.compile(r"\d+x\d|\d+b-\d+e\b|-a\d+(?:\.\d+)?b\b")
+"""in the name of a mixture of experts: 8x7B, 17B-128E, 30B-A3B; which size counts for its price is not known"""
 LEVELS = ("low", "expected", "high")
 
 
@@ -69,19 +76,21 @@ def leaves(value: Any, key: str = "") -> Iterable[str]:
             yield from leaves(each, key)
 
 
-def price_of(provider: ProviderName, model: str, today: date) -> Price | None:
-    """The provider's list price for training this model; None where it is not known."""
+def price_of(provider: ProviderName, model: str, today: date, method: Method = "supervised") -> Price | None:
+    """The provider's list price for training this model by this method; None where it is not known."""
     known = {row.id: row for row in facts("prices")}
     if provider == "openai":
-        name = re.sub(r"-\d{4}-\d{2}-\d{2}.*$", "", model.removeprefix("ft:").split(":")[0])
+        name = re.sub(r"-\d{4}-\d{2}-\d{2}.*$", "", model.strip().casefold().removeprefix("ft:").split(":")[0])
         row = known.get(f"openai.{name}.train")
         return priced([row], today) if row else None
     found = re.findall(r"(\d+(?:\.\d+)?)b\b", model.lower())
-    size = float(found[0]) if found else None
-    bracket = next((rows for most, rows in BRACKETS if size is not None and size <= most), None)
-    if bracket is None:
+    if not found or MIXTURE.search(model.lower()):
         return None
-    return priced([known[f"{bracket}.low"], known[f"{bracket}.high"]], today, known["together.minimum"])
+    for most, bracket, ends in BRACKETS:
+        if float(found[0]) <= most:
+            rows = [known[f"{bracket}.{end}"] for end in ends or (METHODS[method],)]
+            return priced(rows, today, known["together.minimum"])
+    return None
 
 
 def priced(rows: list[Fact], today: date, minimum: Fact | None = None) -> Price:
