@@ -100,14 +100,14 @@ def submit(
 ) -> None:
     """Upload and start one job; run again after a crash, it finds the job instead of making another."""
     args = {key: value for key, value in locals().items() if key not in ("json", "yes")}
-    from tools.hosted import SubmitArgs, already, order_of, send
+    from tools.hosted import SubmitArgs, already, order_of, plan_of, send
 
     known(provider)
     wish = SubmitArgs(**args)
     found = order_of(wish)
     there = already(wish, found)
     if there is None:
-        agreed(found.text(), "Send the data and start the job?", yes)
+        agreed(plan_of(found), "Send the data and start the job?", yes)
         there = send(found, again)
     raise typer.Exit(emit_result(there, json))
 

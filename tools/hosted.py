@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import date
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from executor.errors import FinetuneError, UserError
+from executor.errors import FinetuneError, ServiceError, UserError
 from executor.hosted import ledger, submit, watch
 from executor.hosted.provider import OVER, HostedEvent, HostedJob, Provider
-from executor.hosted.registry import PROVIDERS, ProviderName, connect, has_key
+from executor.hosted.registry import PROVIDERS, ProviderName, connect
 from executor.text import code_span
 from tools.base import Args, Tool
 from tools.hosted_order import EstimateArgs, Ordered, ordered
@@ -61,7 +62,18 @@ def order_of(args: SubmitArgs, today: date | None = None) -> Ordered:
 
 
 def plan_submit(args: SubmitArgs, today: date | None = None) -> str:
-    return order_of(args, today).text()
+    return plan_of(order_of(args, today))
+
+
+def plan_of(found: Ordered) -> str:
+    """What a person reads before approving, with what became of equal jobs before."""
+    notes = [
+        f"**Note:** An equal job, `{entry.job}`, was submitted before and {'was cancelled' if over else 'failed'}; "
+        "this makes and pays for another."
+        for entry in submit.ended(found.order)
+        for over in [entry.status == "cancelled"]
+    ]
+    return "\n\n".join([found.text(), *notes])
 
 
 def run_submit(args: SubmitArgs, today: date | None = None) -> HostedResult:
@@ -112,6 +124,9 @@ def way_to(
     if entry is None and (job is None or provider is None):
         what = f"This workspace knows no job {job}" if job else "No hosted job was submitted from this workspace"
         raise UserError(what, str(ledger.folder()), "Name the job and its --provider, as `finetune hosted list` does.")
+    if entry and provider not in (None, entry.order.provider):
+        title = PROVIDERS[entry.order.provider].title
+        raise UserError(f"The job {entry.job} is at {title}", "--provider", f"Use --provider {entry.order.provider}.")
     if entry and base_url is None and key_env is None:
         order = entry.order
         return connect(order.provider, order.url, order.key_env or "none"), entry.job or "", entry
@@ -190,38 +205,56 @@ def known_jobs() -> Iterator[dict[str, Any]]:
         }  # fmt: skip
 
 
-def listed(providers: list[Provider]) -> HostedResult:
-    """The jobs of this workspace, and those at the providers. Raises UserError, ServiceError."""
-    rows = list(known_jobs())
-    for provider in providers:
-        at = {row["id"]: row for row in rows if row["base_url"] == provider.link.url and row["id"]}
-        for count, job in enumerate(provider.jobs()):
-            now = {"status": job.status, "fine_tuned_model": job.fine_tuned_model}
-            if job.id in at:
-                at[job.id].update(now)
-            elif count < LISTED:
-                rows.append({
-                    "id": job.id, "provider": provider.name, "base_url": provider.link.url, "model": job.model,
-                    "data": None, "since": job.created_at, "here": False, **now,
-                })  # fmt: skip
-            if count >= LISTED:
-                break
+def at_provider(rows: list[dict[str, Any]], provider: Provider) -> Iterator[dict[str, Any]]:
+    """The newest jobs at a provider; those of `rows` are brought up to date. Raises UserError, ServiceError."""
+    at = {row["id"]: row for row in rows if row["base_url"] == provider.link.url and row["id"]}
+    for job in islice(provider.jobs(), LISTED):
+        now = {"status": job.status, "fine_tuned_model": job.fine_tuned_model}
+        if job.id in at:
+            at[job.id].update(now)
+        else:
+            yield {
+                "id": job.id, "provider": provider.name, "base_url": provider.link.url, "model": job.model,
+                "data": None, "since": job.created_at, "here": False, **now,
+            }  # fmt: skip
+
+
+def listed(provider: Provider | None) -> HostedResult:
+    """The jobs of this workspace, and those at a provider.
+
+    Raises UserError, and ServiceError where the provider fails and there is nothing else to tell.
+    """
+    rows, failed = list(known_jobs()), None
+    warnings = [
+        f"An entry of the ledger cannot be read: {path}. The next submit of its order asks the provider for its job."
+        for path in ledger.unreadable()
+    ]
+    if provider:
+        try:
+            rows += list(at_provider(rows, provider))
+        except ServiceError as error:
+            if not rows:
+                raise
+            failed = error
+            warnings.append(error.line())
     lines = [
         f"- `{row['id'] or 'not created'}` {row['provider']} {code_span(row['model'] or '')}: {state(row['status'])}"
         f"{', ' + code_span(Path(row['data']).name) if row['data'] else ''}"
         f"{', ' + code_span(row['fine_tuned_model']) if row['fine_tuned_model'] else ''}"
         for row in rows
     ]
-    return HostedResult(jobs=rows, summary="\n".join(lines) or "There are no hosted jobs.")
+    notes = [f"**Note:** {code_span(each, 600)}" for each in warnings]
+    told = ["\n".join(lines) or "There are no hosted jobs.", *notes]
+    return HostedResult(jobs=rows, warnings=warnings, summary="\n\n".join(told), unreached=failed is not None)
 
 
 def listed_at(provider: ProviderName, base_url: str | None, key_env: str | None) -> HostedResult:
-    return listed([connect(provider, base_url, key_env)])
+    return listed(connect(provider, base_url, key_env))
 
 
 def run_list(_: NoArgs) -> HostedResult:
-    """A model may call it: it asks the providers' own servers, where their own keys are set, and no others."""
-    return listed([connect(name) for name in PROVIDERS if has_key(name)])
+    """The ledger alone: no server is asked unless it is named."""
+    return listed(None)
 
 
 HOSTED_TOOLS: tuple[Tool[Any, Any], ...] = (
@@ -253,7 +286,7 @@ HOSTED_TOOLS: tuple[Tool[Any, Any], ...] = (
     ),
     Tool(
         name="hosted_list",
-        description="The hosted fine-tuning jobs of this workspace and at the providers whose keys are set.",
+        description="The hosted fine-tuning jobs of this workspace, as last seen. Asks nobody.",
         args=NoArgs, result=HostedResult, run=run_list, reads_only=True, command="finetune hosted list",
     ),
 )  # fmt: skip

@@ -48,10 +48,12 @@ class HostedResult(Result):
     warnings: list[str] = Field(default_factory=list)
     summary: str
     good: bool = Field(default=True, exclude=True)
+    unreached: bool = Field(default=False, exclude=True)
+    """the server that was asked failed, and this is what is known without it"""
 
     @property
     def exit_code(self) -> int:
-        return 0 if self.good else 1
+        return 4 if self.unreached else 0 if self.good else 1
 
     def text(self) -> str:
         return self.summary

@@ -112,6 +112,11 @@ def entries() -> list[Entry]:
     return sorted(found, key=lambda entry: entry.since, reverse=True)
 
 
+def unreadable() -> list[Path]:
+    """Entries that are damaged."""
+    return sorted(path for path in folder().glob("*.json") if load(path) is None)
+
+
 def of_job(job: str) -> Entry | None:
     return next((entry for entry in entries() if entry.job == job), None)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from typing import Literal
 from urllib.parse import urlsplit
@@ -73,7 +72,3 @@ def connect(provider: ProviderName, base_url: str | None = None, key_env: str | 
     """Nothing is asked yet. Raises UsageError, UserError as `address`, `key_name` and `Link` do."""
     url = address(provider, base_url)
     return PROVIDERS[provider](Link(url, key_name(provider, url, key_env), is_own(provider, url)))
-
-
-def has_key(provider: ProviderName) -> bool:
-    return bool(os.environ.get(PROVIDERS[provider].key))

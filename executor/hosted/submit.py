@@ -54,19 +54,33 @@ def place(provider: Provider, order: Order, again: bool) -> Placed:
 
 
 def settled(provider: Provider, order: Order, again: bool) -> tuple[Entry, HostedJob | None]:
-    """The attempt that counts, with its job; without one where it is to be made. Failed and cancelled ones are past."""
-    attempt = 1
+    """The attempt that counts, with its job; without one where it is to be made. Failed and cancelled ones are past.
+
+    Raises UserError where the last one was cancelled and another is not asked for with `again`.
+    """
+    attempt, last = 1, None
     while True:
         entry = begun(order, attempt)
         job = look(provider, entry, again)
         if job is None and entry.job is None:
+            if last and last.status == "cancelled" and not again and entry.state == "planned":
+                what = f"An equal job, {last.id}, was cancelled"
+                raise UserError(what, provider.link.host, "Nothing was sent. Add --again to pay for a new one.")
             return entry, None
         past = job is None or job.status in ("failed", "cancelled")
         if job and not past and (not again or entry.state == "creating"):
             return entry, job
         if job:
             kept(entry, job)
-        attempt += 1
+        attempt, last = attempt + 1, job
+
+
+def ended(order: Order) -> list[Entry]:
+    """The attempts of this order that failed or were cancelled, as the ledger last saw them, the oldest first."""
+    found: list[Entry] = []
+    while (entry := begun(order, len(found) + 1)).status in ("failed", "cancelled"):
+        found.append(entry)
+    return found
 
 
 def look(provider: Provider, entry: Entry, again: bool) -> HostedJob | None:
@@ -138,7 +152,12 @@ def created(provider: Provider, entry: Entry) -> Placed:
     except FinetuneError:
         save(entry, state="uploaded")  # refused: nothing was made
         raise
-    return Placed(kept(entry, job), job, created=True)
+    try:
+        return Placed(kept(entry, job), job, created=True)
+    except FinetuneError as error:
+        what = f"The job {job.id} was created at {provider.link.host} and costs, but is not in the ledger: {error.what}"
+        fix = f"Mend that; the same command then finds it. `finetune hosted cancel {job.id} --provider ...` ends it."
+        raise UserError(what, error.where, fix) from error
 
 
 def after_loss(provider: Provider, entry: Entry, error: Unsure) -> HostedJob:
