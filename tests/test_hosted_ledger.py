@@ -51,6 +51,8 @@ def test_a_ledger_that_cannot_be_written_names_the_job_that_costs(
     lost = submit(server)
     assert lost.code == 3
     assert f"The job {server.jobs[0]['id']} was created at 127.0.0.1 and costs" in lost.json["error"]["what"]
+    end = f"finetune hosted cancel {server.jobs[0]['id']} --provider openai --base-url {server.url} --key-env MY_KEY"
+    assert end in lost.json["error"]["fix"]
     server.create = create  # type: ignore[method-assign]
     place.unlink()
     away.rename(place)

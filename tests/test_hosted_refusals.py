@@ -58,6 +58,7 @@ def test_a_busy_provider_is_asked_again_and_a_broken_one_given_up(
         (("--learning-rate", 0.1), "takes no learning_rate"),
         (("--n-epochs", 51), "50 epochs at most"),
         (("--suffix", "x" * 65), "too long"),
+        (("--learning-rate-multiplier", "inf"), "finite"),
         (("--base-url", "ftp://x"), "no plain http"),
         (("--base-url", "http://example.invalid/v1"), "unencrypted"),
         (("--base-url", "https://example.invalid/v1", "--key-env", "sk-abc"), "not a key"),

@@ -49,9 +49,9 @@ class EstimateArgs(Args):
     """passes over the data; 3 if not given"""
     batch_size: int | None = Field(default=None, ge=1, le=256)
     """the provider's choice if not given"""
-    learning_rate_multiplier: float | None = Field(default=None, gt=0)
+    learning_rate_multiplier: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """openai: of its own rate; its choice if not given"""
-    learning_rate: float | None = Field(default=None, gt=0)
+    learning_rate: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """together: its default if not given"""
     seed: int | None = Field(default=None, ge=0, le=2**31 - 1)
     suffix: str | None = Field(default=None, pattern=r"^[A-Za-z0-9._-]+$")

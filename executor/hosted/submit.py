@@ -13,7 +13,7 @@ from pathlib import Path
 from executor.errors import FinetuneError, ServiceError, UserError
 from executor.files import sha256_file
 from executor.hosted.ledger import DataFile, Entry, Order, alone, begun, entries, save
-from executor.hosted.link import Unsure
+from executor.hosted.link import NO_KEY, Unsure
 from executor.hosted.provider import HostedJob, Provider
 
 PAUSES = (1.0, 4.0)
@@ -156,7 +156,10 @@ def created(provider: Provider, entry: Entry) -> Placed:
         return Placed(kept(entry, job), job, created=True)
     except FinetuneError as error:
         what = f"The job {job.id} was created at {provider.link.host} and costs, but is not in the ledger: {error.what}"
-        fix = f"Mend that; the same command then finds it. `finetune hosted cancel {job.id} --provider ...` ends it."
+        link = provider.link
+        there = "" if link.own else f" --base-url {link.url} --key-env {link.key_env or NO_KEY}"
+        end = f"finetune hosted cancel {job.id} --provider {provider.name}{there}"
+        fix = f"Mend that; the same command then finds it. `{end}` ends it."
         raise UserError(what, error.where, fix) from error
 
 
