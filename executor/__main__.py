@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import signal
 import sys
@@ -13,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from executor.errors import FinetuneError, Interrupted, UserError
+from executor.errors import DiskFullError, FinetuneError, Interrupted, UserError, disk_is_full
 from executor.files import read_json, write_json
 from executor.run_folder import RunFolder, State
 
@@ -78,6 +77,8 @@ def main(folder: str) -> int:
         execute(run, monitor)
     except Interrupted as error:
         return ended(monitor, "stopped", error)
+    except DiskFullError as error:
+        return ended(monitor, "paused", error)
     except Exception as error:
         if disk_is_full(error):
             fix = f"Free some space and resume with `finetune train --resume {run.name}`."
@@ -90,14 +91,6 @@ def main(folder: str) -> int:
 def ended(monitor: Monitor, state: State, error: FinetuneError) -> int:
     monitor.finish(state, error.line(), error.as_json() | {"exit_code": error.exit_code})
     return error.exit_code
-
-
-def disk_is_full(error: BaseException | None) -> bool:
-    """Whether `error` or what caused it says so; safetensors raises an error of its own with the number in its text."""
-    if error is None:
-        return False
-    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return full or f"os error {errno.ENOSPC}" in str(error) or disk_is_full(error.__cause__)
 
 
 def crashed(monitor: Monitor) -> int:

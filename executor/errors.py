@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import errno
+import re
 from collections.abc import Iterable
+
+FULL = re.compile(rf"os error {errno.ENOSPC}\b|\[Errno {errno.ENOSPC}\]|\d+ requested and \d+ written")
 
 
 class FinetuneError(Exception):
@@ -31,6 +35,10 @@ class UserError(FinetuneError):
     """Something the user can fix: a missing file, an unknown model, no key."""
 
 
+class DiskFullError(UserError):
+    """A disk other than the run's own is full; the run can go on once there is space."""
+
+
 class UsageError(FinetuneError):
     """The command itself is wrong."""
 
@@ -53,3 +61,11 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """`Did you mean "x"?` for the closest known word, or an empty string."""
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f'Did you mean "{close[0]}"?' if close else ""
+
+
+def disk_is_full(error: BaseException | None) -> bool:
+    """Whether `error` or what caused it says so, by number or in the words of safetensors, Python and numpy."""
+    if error is None:
+        return False
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return full or FULL.search(str(error)) is not None or disk_is_full(error.__cause__)

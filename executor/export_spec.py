@@ -20,6 +20,8 @@ class ExportSpec(Part):
     target: Target
     out: str
     """the folder, absolute"""
+    overwrite: bool = False
+    """replace an export that is there"""
     quant: Quant = "bf16"
     """of a GGUF file"""
     hub: HubSpec | None = None

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import gc
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from executor.data.rows import answer, sources_of
-from executor.errors import UserError
+from executor.data.rows import answer, shared_system, sources_of
+from executor.errors import DiskFullError, UserError, disk_is_full
 from executor.evaluate.ask import ask
 from executor.evaluate.systems import prompt_of
 from executor.export.card import card
@@ -20,11 +21,12 @@ from executor.export.hub import push
 from executor.export.hub_folder import adapter_files, byte_fault, notices
 from executor.export.llama import Llama, served
 from executor.export.merge import merge
-from executor.export.modelfile import modelfile
+from executor.export.modelfile import Told, modelfile
 from executor.export.vllm import command_of
 from executor.export.weights import merge_fault
+from executor.export_folder import PROOF, TELLS, put, refuse_place, refuse_replacing
 from executor.export_spec import ExportSpec
-from executor.files import append_jsonl, write_json, write_text
+from executor.files import append_jsonl, cannot_write, write_json, write_text
 from executor.hub_spec import HubSpec, refuse_blocked
 from executor.job import Job
 from executor.report import write_report
@@ -34,6 +36,8 @@ from executor.train.model import load_adapter, load_base
 
 CONTEXT = 512
 """tokens of a llama.cpp context beyond the longest prompt and its answer"""
+PLACED = "placed.txt"
+"""in the run: it wrote the folder, so that a push which is resumed may write it anew"""
 
 
 def export(job: Job) -> dict[str, Any]:
@@ -41,16 +45,18 @@ def export(job: Job) -> dict[str, Any]:
     wish = job.spec.export
     if wish is None:
         raise UserError("The spec exports nothing", str(job.run.path), "Use `finetune export RUN --to gguf -o DIR`.")
-    work = Path(wish.out).with_name(f".{Path(wish.out).name}.{job.run.name}.part")
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
-    try:
+    out, placed = Path(wish.out), job.run.path / PLACED
+    again = wish.overwrite or placed.exists()
+    refuse_place(out, (tuned_folder(job),))
+    refuse_replacing(out, again)
+    work = out.with_name(f".{job.run.name}.part")
+    with room_for(job, out, work):
         equivalence = MAKERS[wish.target](job, wish, work)
-        write_json(work / "equivalence.json", equivalence)
-        shutil.rmtree(wish.out, ignore_errors=True)
-        work.rename(wish.out)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+        write_json(work / PROOF, equivalence)
+        if wish.target != "hub":
+            write_json(work / TELLS, tells(job, wish))
+        put(work, out, again)
+    write_text(placed, f"{out}\n")
     found = {"target": wish.target, "path": wish.out, "equivalence": equivalence}
     if job.spec.licences:
         found["licences"] = [finding.text for finding in job.spec.licences.open]
@@ -58,6 +64,36 @@ def export(job: Job) -> dict[str, Any]:
         found |= pushed(job, wish, bool(equivalence["equal"]))
     tell_the_run(job, found | {"quant": wish.quant if wish.target in ("gguf", "ollama") else None})
     return found
+
+
+@contextmanager
+def room_for(job: Job, out: Path, work: Path) -> Iterator[None]:
+    """An empty folder `work`, which is gone afterwards. Raises UserError where `out` and its disk are what fails."""
+    try:
+        shutil.rmtree(work, ignore_errors=True)
+        try:
+            work.mkdir(parents=True)
+        except OSError as error:
+            raise cannot_write(out, error) from error
+        yield
+    except Exception as error:
+        where = str(getattr(error, "filename", None) or getattr(error, "where", ""))
+        if not disk_is_full(error) or job.run.path in Path(where).parents:  # the run's own disk is told by its process
+            raise
+        fix = f"Free some space there and go on with `finetune train --resume {job.run.name}`."
+        raise DiskFullError("The disk of the export is full", str(out), fix) from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def tells(job: Job, wish: ExportSpec) -> dict[str, Any]:
+    """export.json: what this is, and the system message under which the model was tuned, if all rows share one."""
+    system = shared_system(job.run.rows("test"))
+    return {
+        "run": tuned_folder(job).parent.name, "target": wish.target,
+        "quant": wish.quant if wish.target in ("gguf", "ollama") else None,
+        "system": system, "base": job.spec.model.name, "dtype": job.spec.train.dtype,
+    }  # fmt: skip
 
 
 def tell_the_run(job: Job, found: dict[str, Any]) -> None:
@@ -89,7 +125,8 @@ def to_ollama(job: Job, wish: ExportSpec, work: Path) -> dict[str, Any]:
     found = to_gguf_file(job, wish, work)
     rows = [prompt_of(row) for row in job.run.rows("test")]
     file = f"model.{wish.quant}.gguf"
-    text, why = modelfile(job.template, file, rows, adds_start(work / file))
+    told = Told(max(longest(job) + job.answer_limit, job.spec.train.max_length), shared_system(job.run.rows("test")))
+    text, why = modelfile(job.template, file, rows, told, adds_start(work / file))
     if why:
         return found | {"equal": False, "reasons": [*found["reasons"], why]}
     write_text(work / "Modelfile", text)
@@ -196,9 +233,8 @@ def answers_of_llama(job: Job, file: Path) -> Answers:
     """By llama.cpp's chat endpoint, as its users ask it: its own template and stop tokens."""
     rows = job.run.rows("test")
     asked = [(prompt_of(row), row.get("tools")) for row in rows]
-    longest = max(len(job.template.prompt_ids(*each)) for each in asked) + job.answer_limit
     prompts, texts, ended = [], [], []
-    with served(file, longest + CONTEXT, job.spec.train.threads) as llama:
+    with served(file, longest(job) + job.answer_limit + CONTEXT, job.spec.train.threads) as llama:
         for place, (messages, tools) in enumerate(asked):
             prompt, text, whole = told(llama, messages, tools, job.answer_limit)
             prompts.append(prompt)
@@ -206,6 +242,11 @@ def answers_of_llama(job: Job, file: Path) -> Answers:
             ended.append(whole)
             job.guard(place + 1, len(asked), "answers of llama.cpp")
     return Answers(prompts, texts, ended, scored(job, texts))
+
+
+def longest(job: Job) -> int:
+    """Tokens of the longest prompt of the test rows."""
+    return max(len(job.template.prompt_ids(prompt_of(row), row.get("tools"))) for row in job.run.rows("test"))
 
 
 def told(llama: Llama, messages: list[dict[str, Any]], tools: Any, limit: int) -> tuple[list[int], str, bool]:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from bitsandbytes.functional import dequantize_4bit, quantize_4bit
-from conftest import Answer, chat_rows
+from conftest import SYSTEM, Answer, chat_rows
 from hypothesis import given
 from hypothesis import strategies as st
 from peft import PeftModel
@@ -23,10 +23,12 @@ from executor.errors import UserError
 from executor.export.gate import Answers, gate, retest, untested
 from executor.export.gguf_file import by_llama_cpp
 from executor.export.merge import merge
-from executor.export.modelfile import modelfile, turns_of
+from executor.export.modelfile import Told, modelfile, turns_of
 from executor.export.vllm import command_of
+from executor.export_folder import strange
 from executor.files import read_json, write_json
 from executor.run_folder import RunFolder
+from executor.spec import save_spec
 from executor.template import ChatTemplate
 
 NewRun = Callable[..., RunFolder]
@@ -114,7 +116,9 @@ def test_a_merged_model_answers_as_the_adapter_does(
     assert read_json(out / "equivalence.json") == found
     assert AutoModelForCausalLM.from_pretrained(out).dtype.is_floating_point
     assert AutoTokenizer.from_pretrained(out).chat_template
-    assert not list(tmp_path.glob(".merged*")), "nothing half-made is left"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["home", "merged"], "nothing half-made is left"
+    assert strange(out) == "", "every file of it is known as an export's"
+    assert read_json(out / "export.json")["system"] == SYSTEM
     told = (run.path / "report.md").read_text()
     assert "Delivered, and still the same?" in told
     assert "| merged | equal | 12 of 12 |" in told
@@ -253,11 +257,56 @@ TRIMS = (
 def test_a_modelfile_writes_prompts_as_training_did(tiny_model: Path, tmp_path: Path) -> None:
     rows = [row["messages"][:-1] for row in chat_rows()]
     for template in (ChatTemplate(tiny_model), with_template(tmp_path, tiny_model, LLAMA)):
-        text, why = modelfile(template, "model.gguf", rows)
+        text, why = modelfile(template, "model.gguf", rows, Told(4096))
         assert why == ""
         assert text.startswith("FROM ./model.gguf\nTEMPLATE")
         assert 'PARAMETER stop "<|im_end|>"' in text
         assert "{{-" not in text, "it would eat line ends"
+        assert "PARAMETER num_ctx 4096\n" in text, "Ollama cuts what is longer than its default"
+        assert "PARAMETER repeat_penalty 1\n" in text
+        assert "SYSTEM" not in text
+
+
+def test_the_system_message_stands_in_the_modelfile_where_it_can_be_kept(tiny_model: Path) -> None:
+    template = ChatTemplate(tiny_model)
+    rows = [row["messages"][:-1] for row in chat_rows(2)]
+    for system in (SYSTEM, 'Two lines\nand a "quote"'):
+        text, why = modelfile(template, "model.gguf", rows, Told(9, system))
+        assert why == ""
+        assert f'\nSYSTEM """{system}"""\n' in text
+    for system in ('a """ in it', "a\u00a0space that Ollama's reader drops"):
+        text, why = modelfile(template, "model.gguf", rows, Told(9, system))
+        assert why == ""
+        assert "SYSTEM" not in text
+        assert "# The system message cannot be written here unchanged" in text
+
+
+def test_an_export_for_ollama_says_context_penalty_and_system_message(
+    new_run: NewRun, finetune: Callable[..., Answer], tmp_path: Path, jobs_here: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The conversion itself is left out: it needs a tokenizer that llama.cpp knows."""
+    run, out = tuned(new_run, max_length=300), tmp_path / "out"
+
+    def converted(job: Any, wish: Any, work: Path) -> dict[str, Any]:
+        (work / "model.bf16.gguf").write_bytes(b"GGUF")
+        return untested("converted elsewhere") | {"equal": True}
+
+    monkeypatch.setattr(stage_export, "to_gguf_file", converted)
+    monkeypatch.setattr(stage_export, "adds_start", lambda file: False)
+    assert finetune("export", run.name, "--to", "ollama", "-o", out, "--json").code == 0
+    text = (out / "Modelfile").read_text()
+    assert f'SYSTEM """{SYSTEM}"""' in text
+    assert "PARAMETER num_ctx 300\n" in text, "the training's max_length, above every prompt and answer here"
+    assert "PARAMETER repeat_penalty 1\n" in text
+    assert strange(out) == ""
+    spec = run.spec()
+    short = spec.model_copy(update={"train": spec.train.model_copy(update={"max_length": 16})})
+    save_spec(short, run.path / "spec.yaml")
+    assert finetune("export", run.name, "--to", "ollama", "-o", out, "--yes", "--json").code == 0
+    context = int((out / "Modelfile").read_text().partition("num_ctx ")[2].split()[0])
+    template = ChatTemplate(Path(spec.model.folder or ""))
+    prompts = [len(template.prompt_ids(row["messages"][:-1])) for row in run.rows("test")]
+    assert max(prompts) + 32 <= context < 300, "room for the longest prompt and its answer"
 
 
 def test_a_start_token_stands_once_in_what_ollama_sends(tiny_model: Path, tmp_path: Path) -> None:
@@ -267,22 +316,22 @@ def test_a_start_token_stands_once_in_what_ollama_sends(tiny_model: Path, tmp_pa
         [{"role": "user", "content": "Hello"}],
         [{"role": "system", "content": "S"}, {"role": "user", "content": "H"}],
     ]
-    text, why = modelfile(template, "model.gguf", rows)
+    text, why = modelfile(template, "model.gguf", rows, Told(4096))
     assert why == ""
     assert text.count("<|begin_of_text|>") == 1
-    text, why = modelfile(template, "model.gguf", rows, begun=True)
+    text, why = modelfile(template, "model.gguf", rows, Told(4096), begun=True)
     assert why == ""
     assert "<|begin_of_text|>" not in text, "Ollama adds it"
-    assert modelfile(ChatTemplate(tiny_model), "model.gguf", rows, begun=True)[1].startswith("Doubled BOS")
+    assert modelfile(ChatTemplate(tiny_model), "model.gguf", rows, Told(9), begun=True)[1].startswith("Doubled BOS")
 
 
 def test_a_template_that_ollama_cannot_say_is_refused(tiny_model: Path, tmp_path: Path) -> None:
     trimming = with_template(tmp_path, tiny_model, TRIMS)
-    text, why = modelfile(trimming, "model.gguf", [[{"role": "user", "content": " spaces "}]])
+    text, why = modelfile(trimming, "model.gguf", [[{"role": "user", "content": " spaces "}]], Told(9))
     assert text == ""
     assert why == "Template: 1 of 1 prompts would differ in Ollama."
     odd = with_template(tmp_path, tiny_model, "{{ messages[-1].content }}")
-    assert modelfile(odd, "m", [])[1].startswith("Template: it does not write turn after turn")
+    assert modelfile(odd, "m", [], Told(9))[1].startswith("Template: it does not write turn after turn")
 
 
 @given(st.lists(st.sampled_from(["user", "assistant"]), min_size=1, max_size=5), st.booleans(), st.text(max_size=20))

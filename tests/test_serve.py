@@ -186,7 +186,7 @@ def test_a_tuned_model_is_tried_beside_its_base_under_the_system_message_of_its_
     run: RunFolder, finetune: Callable[..., Answer]
 ) -> None:
     row = read_jsonl(run.outputs("fine_tuned"))[0]
-    assert system_of(run) == [row["prompt"][0]]
+    assert system_of(str(run.path)) == row["prompt"][0]["content"]
     answer = finetune("try", run.path, row["prompt"][1]["content"], "--json")
     assert answer.code == 0
     assert list(answer.json["answers"]) == ["base", run.name]

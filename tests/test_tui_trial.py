@@ -22,6 +22,7 @@ class Pair:
 
     def __init__(self, run: str = "r") -> None:
         self.models = ("base", run)
+        self.note = "No [b]system[/b] message." if run == "bare" else ""
         self.heard: list[tuple[str, list[dict[str, Any]]]] = []
         self.gone = threading.Event()
         self.fails = False
@@ -130,6 +131,17 @@ async def test_a_model_that_was_loaded_for_a_screen_that_is_gone_is_closed() -> 
         wait.set()
         await settle(app, pilot)
     assert pair.gone.wait(20)
+
+
+async def test_a_model_without_its_system_message_says_so_once() -> None:
+    app = app_of(Played(DONE))
+    async with app.run_test() as pilot:
+        app.push_screen(TryScreen("bare", Pair))
+        await settle(app, pilot)
+        assert [told.message for told in app._notifications] == ["No [b]system[/b] message."]
+        await pilot.press("x", "enter")
+        await settle(app, pilot)
+        assert len(app._notifications) == 1
 
 
 async def test_closing_the_window_closes_the_model() -> None:

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 from executor.errors import UsageError, UserError
+from executor.export_folder import refuse_place, refuse_replacing, target_of, try_writing
 from executor.export_spec import K_QUANTS, QUANTISER, ExportSpec, Quant, Target
 from executor.files import read_json
 from executor.run_folder import RunFolder, create_run, find_run
@@ -30,23 +31,24 @@ class ExportArgs(HubArgs):
     quant: Quant = "bf16"
     """of a GGUF file"""
     overwrite: bool = False
-    """replace an existing folder"""
+    """replace an existing export; a folder with anything else in it is never replaced"""
 
 
 def planned_export(args: ExportArgs) -> tuple[RunFolder, RunSpec, str]:
-    """(the tuned run, the spec of the export, what it does in words). Nothing is written."""
+    """(the tuned run, the spec of the export, what it does in words). Nothing that it tries to write stays."""
     if args.quant != "bf16" and args.to in ("merged", "vllm", "hub"):
         raise UsageError(f"{args.to} has no --quant", "--quant", "Use it with --to gguf or ollama.")
     if args.quant in K_QUANTS and shutil.which(QUANTISER) is None:
         fix = "Install llama.cpp, or use q8_0 or q4_0, which need nothing."
         raise UserError(f"--quant {args.quant} needs {QUANTISER} on the PATH", QUANTISER, fix)
-    trained, out = find_run(args.run), Path(args.out).expanduser().absolute()
+    trained, out = find_run(args.run), target_of(args.out)
     tuned = tuned_folder(trained)
     if not (rows := trained.rows("test")):
         raise UserError(f"{trained.name} has no test rows to prove it with", str(trained.path), "Export a `go` run.")
-    if out.exists() and not args.overwrite:
-        raise UserError(f"{out.name} is there already", str(out), "Give another folder, or --yes to replace it.")
     spec = trained.spec()
+    refuse_place(out, (trained.path, tuned), [Path(spec.model.folder)] if spec.model.folder else ())
+    refuse_replacing(out, args.overwrite)
+    try_writing(out)
     licences, hub = licences_now(spec), None
     if args.to == "hub":
         hub = hub_of(args, spec, licences, spec.train.method == "full")
@@ -55,10 +57,12 @@ def planned_export(args: ExportArgs) -> tuple[RunFolder, RunSpec, str]:
         refuse_hub_options(args, args.to)
         form = f"{args.to} ({args.quant})" if args.to in ("gguf", "ollama") else args.to
         words = f"Exporting {trained.name} as {form} to {out}; {len(rows)} test rows prove it."
+    if out.exists():
+        words += " It replaces the export that is there."
     evaluate = spec.evaluate.model_copy(
         update={"adapter": str(tuned), "endpoints": (), "judge": None, "harness": (), "against": None}
     )
-    wish = ExportSpec(target=args.to, out=str(out), quant=args.quant, hub=hub)
+    wish = ExportSpec(target=args.to, out=str(out), overwrite=args.overwrite, quant=args.quant, hub=hub)
     more = {"kind": "export", "stages": STAGES["export"], "evaluate": evaluate, "export": wish, "estimate": None}
     return trained, spec.model_copy(update=more | {"licences": licences}), f"{words}\n\n{licence_text(licences)}"
 

@@ -6,7 +6,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from executor.data.rows import shared_system
 from executor.errors import UserError
+from executor.export_folder import ADAPTER, told_of
 from executor.files import read_json
 from executor.model_cache import prepared_folder
 from executor.run_folder import RunFolder, all_runs, find_run
@@ -16,6 +18,7 @@ from tools.base import Args, Result, Tool
 from tools.evaluate import BASE, tuned_folder
 
 MAGIC = b"GGUF"
+BARE = "Asked without a system message: what it was tuned under is not known."
 
 
 def serve(name: str, host: str, port: int, key: str | None, log: Log = None) -> Serving:
@@ -29,7 +32,7 @@ def serve(name: str, host: str, port: int, key: str | None, log: Log = None) -> 
 def target_of(name: str, host: str = "127.0.0.1", port: int = 0) -> Target:
     """What a run's name, a GGUF file or a model folder stands for."""
     path = Path(name).expanduser()
-    if path.suffix.lower() == ".gguf":
+    if path.suffix.lower() == ".gguf" and not path.is_dir():
         return gguf(path, host, port)
     if path.is_dir() and not (path / "status.json").exists():
         return delivered(path, host, port)
@@ -58,11 +61,34 @@ def delivered(folder: Path, host: str, port: int) -> Target:
     files = sorted(folder.glob("*.gguf"))
     if len(files) == 1:
         return gguf(files[0], host, port)
-    if not model_folder(folder):
+    if (folder / ADAPTER / "adapter_config.json").exists():
+        return adapted(folder, host, port)
+    whole = folder / ADAPTER if model_folder(folder / ADAPTER) else folder  # full training, exported for vLLM
+    if not model_folder(whole):
         fix = "Name a run, a GGUF file, or a folder with config.json and *.safetensors."
         raise UserError("Nothing to serve in this folder", str(folder), fix)
+    return Target("folder", str(whole), folder.name, "", dtype_of(whole), host, port)
+
+
+def adapted(folder: Path, host: str, port: int) -> Target:
+    """An export for vLLM: its adapter on the base that it names. Raises UserError where that is not on this machine."""
+    file = folder / ADAPTER / "adapter_config.json"
+    try:
+        base = Path(str(read_json(file)["base_model_name_or_path"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError("The adapter does not say what it stands on", str(file), "Export the run again.") from error
+    if not model_folder(base):
+        raise UserError(
+            f"The base of this adapter is not here: {base}", str(file), "Serve the run, or export it again."
+        )
+    dtype = told_of(folder).get("dtype")
+    known = dtype if dtype in ("float32", "float16", "bfloat16") else dtype_of(base)
+    return Target("run", str(folder / ADAPTER), folder.name, str(base), known, host, port)
+
+
+def dtype_of(folder: Path) -> str:
     dtype = read_json(folder / "config.json").get("dtype")
-    return Target("folder", str(folder), folder.name, "", dtype if dtype == "float32" else "bfloat16", host, port)
+    return dtype if dtype == "float32" else "bfloat16"
 
 
 def base_of(run: RunFolder, tuned: Path) -> Path:
@@ -87,7 +113,10 @@ class Trial:
         """Returns when they are loaded. Raises UserError where there is nothing to try."""
         target = target_of(name)
         self.models: tuple[str, ...] = (BASE, target.name) if target.kind == "run" else (target.name,)
-        self.system = system_of(find_run(name)) if target.kind == "run" else []
+        system = system_of(name)
+        self.system = [{"role": "system", "content": system}] if system else []
+        self.note = BARE if system is None else ""
+        """what is to be said of it, once"""
         self.serving = Serving(target)
 
     def ask(self, model: str, turns: Sequence[dict[str, Any]]) -> Iterator[str]:
@@ -106,11 +135,14 @@ class Trial:
         self.close()
 
 
-def system_of(run: RunFolder) -> list[dict[str, Any]]:
-    """The system message that all test rows share, as a list of none or one."""
-    firsts = [row["messages"][0] for row in run.rows("test")]
-    shared = [first for first in firsts[:1] if all(each == first for each in firsts)]
-    return [first for first in shared if first.get("role") == "system"]
+def system_of(name: str) -> str | None:
+    """The system message that all test rows of a run or of an export's run share; empty for none, None: not known."""
+    path = Path(name).expanduser()
+    if path.is_file() or (path.is_dir() and not (path / "status.json").exists()):
+        told = told_of(path if path.is_dir() else path.parent)
+        system = told.get("system") or ""
+        return system if told.keys() >= {"run", "system"} and isinstance(system, str) else None
+    return shared_system(find_run(name).rows("test")) or ""  # an export has the rows of its run
 
 
 class TryArgs(Args):
@@ -124,15 +156,18 @@ class TryResult(Result):
     question: str
     answers: dict[str, str]
     """model -> what it said"""
+    note: str = ""
 
     def text(self) -> str:
-        return "\n\n".join(f"**{name}**\n\n{said or '(nothing)'}" for name, said in self.answers.items())
+        told = [f"**{name}**\n\n{said or '(nothing)'}" for name, said in self.answers.items()]
+        return "\n\n".join([*told, *([self.note] if self.note else [])])
 
 
 def run_try(args: TryArgs) -> TryResult:
     with Trial(args.run) as trial:
         asked = [{"role": "user", "content": args.text}]
-        return TryResult(question=args.text, answers={m: "".join(trial.ask(m, asked)).strip() for m in trial.models})
+        said = {model: "".join(trial.ask(model, asked)).strip() for model in trial.models}
+        return TryResult(question=args.text, answers=said, note=trial.note)
 
 
 TRY = Tool(

@@ -24,6 +24,8 @@ class Trial(Protocol):
     """`tools.serving.Trial`."""
 
     models: tuple[str, ...]
+    note: str
+    """what is to be said of it once; mostly nothing"""
 
     def ask(self, model: str, turns: Sequence[dict[str, Any]]) -> Iterator[str]: ...
 
@@ -113,6 +115,8 @@ class TryScreen(Screen[None]):
     async def ready(self, trial: Trial) -> None:
         await self.query_one("#sides").mount_all([Side(model) for model in trial.models])
         self.query_one("#working", Static).update(NOTE)
+        if trial.note:
+            self.notify(trial.note, markup=False)
         box = self.query_one(Input)
         box.disabled = False
         box.focus()

@@ -47,6 +47,14 @@ def system(row: Row) -> str:
     return plain_text(turn.get("content")) if turn else ""
 
 
+def shared_system(rows: Sequence[Row]) -> str | None:
+    """The system message with which all rows begin, word for word; None where they do not."""
+    firsts = [row["messages"][0] for row in rows]
+    same = firsts[:1] and all(each == firsts[0] for each in firsts) and firsts[0].get("role") == "system"
+    text = firsts[0].get("content") if same else None
+    return text if isinstance(text, str) else None
+
+
 def before_answer(row: Row) -> Sequence[Row]:
     turns: list[Row] = row["messages"]
     last = max((i for i, turn in enumerate(turns) if turn.get("role") == "assistant"), default=len(turns))

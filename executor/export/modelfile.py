@@ -11,6 +11,7 @@ from executor.template import ChatTemplate
 Messages = Sequence[dict[str, Any]]
 MARK = "\u2063{}\u2063"
 """stands for a text while the template is taken apart; no template changes it"""
+QUOTED = '"""'
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,19 @@ def default_of(bare: str, text: str, lead: str, suffix: str, user: str) -> str |
     )
 
 
-def modelfile(template: ChatTemplate, gguf: str, rows: Sequence[Messages], begun: bool = False) -> tuple[str, str]:
+@dataclass(frozen=True)
+class Told:
+    """What Ollama is to be told beside the template: its own defaults are others than those of the proof."""
+
+    context: int
+    """tokens of a prompt and its answer; what is longer Ollama cuts without a word"""
+    system: str | None = None
+    """the system message of the training"""
+
+
+def modelfile(
+    template: ChatTemplate, gguf: str, rows: Sequence[Messages], told: Told, begun: bool = False
+) -> tuple[str, str]:
     """(the Modelfile, why it cannot be had). It is kept only if it writes every test row's prompt as training did.
 
     `begun`: the GGUF file says that a start token is to be added to every text, as Ollama then does.
@@ -137,8 +150,17 @@ def modelfile(template: ChatTemplate, gguf: str, rows: Sequence[Messages], begun
     wrong = sum(found.render(messages) != template.render(messages, prompt=True) for messages in rows)
     if wrong:
         return "", f"Template: {wrong} of {len(rows)} prompts would differ in Ollama."
-    quoted = '"""'
     stops = [template.tokenizer.id_to_token(token) for token in sorted(template.end_ids)]
-    lines = [f"FROM ./{gguf}", f"TEMPLATE {quoted}{found.go(begun)}{quoted}"]
+    lines = [f"FROM ./{gguf}", f"TEMPLATE {QUOTED}{found.go(begun)}{QUOTED}", *system_lines(told.system)]
     lines += [*(f'PARAMETER stop "{stop}"' for stop in stops), "PARAMETER temperature 0"]
+    lines += [f"PARAMETER num_ctx {told.context}", "PARAMETER repeat_penalty 1"]
     return "\n".join(lines) + "\n", ""
+
+
+def system_lines(system: str | None) -> list[str]:
+    """Ollama puts SYSTEM before a conversation that begins with no system message, and changes no other."""
+    if not system:
+        return []
+    if QUOTED in system or not all(letter.isprintable() or letter in "\n\t" for letter in system):
+        return ["# The system message cannot be written here unchanged: send the one in export.json with every chat."]
+    return [f"SYSTEM {QUOTED}{system}{QUOTED}"]
