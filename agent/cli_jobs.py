@@ -315,6 +315,7 @@ def evaluate(
     base_model: BaseModel = None,
     target: Target = None,
     harness: Harness = None,
+    drop_overlap: Annotated[bool, typer.Option("--drop-overlap", help="Leave out rows it was trained on.")] = False,
     yes: Yes = False,
     json: Json = False,
 ) -> None:

@@ -237,5 +237,6 @@ def test_a_later_test_file_is_prepared_as_the_run_was(tmp_path: Path) -> None:
     rows = [{"messages": [*told, {"role": "user", "content": "thanks"}]}]
     file = tmp_path / "later.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    (row,) = rows_to_test(file, trained, None)
+    ((row,), known) = rows_to_test(file, trained, None)
     assert [turn["content"] for turn in row["messages"]] == ["Sort it.", "where is it", "order_status"]
+    assert known == []

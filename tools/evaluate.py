@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import Field
 
+from executor.data.planted import refuse_planted
 from executor.data.prepare import alone, rows_to_test
 from executor.data.rows import answer
 from executor.errors import UsageError, UserError
@@ -20,7 +21,7 @@ from tools.base_model import resolve_model
 from tools.jobs import JobResult, launch
 from tools.judging import endpoint_of, harness_of
 from tools.planned import leaving
-from tools.watch import earlier_run, found_earlier, rows_asked, since_spec
+from tools.watch import earlier_run, found_earlier, known_rows, rows_asked, since_spec
 
 BASE = "base"
 Parts = dict[str, list[Any]]
@@ -48,6 +49,8 @@ class EvaluateArgs(Args):
     """of a run: tasks of lm-evaluation-harness (names, or paths of YAML files) to see what was forgotten"""
     target: float | None = Field(default=None, gt=0, le=1)
     """the task accuracy that is needed, 0 to 1"""
+    drop_overlap: bool = False
+    """leave out test rows that the run was trained on; such rows are refused otherwise"""
 
 
 def plan_evaluate(args: EvaluateArgs) -> str:
@@ -57,7 +60,8 @@ def plan_evaluate(args: EvaluateArgs) -> str:
     endpoint = endpoint_of(args.endpoint, args.model, args.key_env) if args.endpoint else None
     name = endpoint.name if endpoint else find_run(args.run or "").name
     asked = EvaluateSpec(endpoints=(endpoint,) if endpoint else (), harness=harness_of(args.harness))
-    return "\n\n".join([f"Asks {name} every row of {file.name}; nothing is trained.", *leaving(asked)])
+    but = " but those it was trained on" if args.drop_overlap else ""
+    return "\n\n".join([f"Asks {name} every row of {file.name}{but}; nothing is trained.", *leaving(asked)])
 
 
 def run_evaluate(args: EvaluateArgs) -> JobResult:
@@ -66,6 +70,9 @@ def run_evaluate(args: EvaluateArgs) -> JobResult:
         raise UsageError("Name a run or an endpoint, one of them", "finetune evaluate", fix)
     if args.since:
         return watched(args)
+    if args.drop_overlap and args.run is None and args.against in (None, BASE):
+        fix = "Leave it out, or name the run: --against RUN."
+        raise UsageError("Of a model on a server it is not known what it was trained on", "--drop-overlap", fix)
     if args.run is None:
         return of_endpoint(args) if args.against in (None, BASE) else of_endpoint_against(args, find_run(args.against))
     return of_run(args, find_run(args.run))
@@ -130,14 +137,19 @@ def watched(args: EvaluateArgs) -> JobResult:
             "systems": () if endpoint else ("fine_tuned",), "endpoints": (endpoint,) if endpoint else (), "suites": (),
             "adapter": str(tuned) if tuned else None, "against": None, "since": None, "since_system": None,
         }  # fmt: skip
-        spec, parts, record = laid_out(args, trained, trained.spec().model_copy(update={"kind": "watch"}), changes)
+        spec, parts, record, known = laid_out(
+            args, trained, trained.spec().model_copy(update={"kind": "watch"}), changes
+        )
     else:
+        known = []
         spec, parts, record = on_its_own(args, endpoint_of(args.endpoint, args.model, args.key_env), "watch", ())
     asked = rows_asked(parts["test"])
     before = before or found_earlier(args.since or "", endpoint, tuned, asked)
     if before and not trained and not args.base_model:  # its tokenizer measures how long an answer may be
         spec = spec.model_copy(update={"model": before.spec().model})
     spec = since_spec(spec, before, endpoint, asked)
+    if trained and not (before and asked <= known_rows(before, spec.evaluate.since_system or "")):
+        refuse_trained(args, known, len(parts["test"]), trained)  # rows that it was always watched with are told of
     run = create_run(spec, parts, record)
     name = endpoint.name if endpoint else trained.name if trained else ""
     beside = f", beside {before.name}" if before else "; nothing earlier is there to compare with"
@@ -180,27 +192,38 @@ def tuned_folder(run: RunFolder) -> Path:
 
 def laid_out(
     args: EvaluateArgs, trained: RunFolder, spec: RunSpec, changes: dict[str, Any]
-) -> tuple[RunSpec, Parts, dict[str, Any]]:
-    """Spec, rows and record of a run on the rows of the file, with the trained run's rows beside them."""
+) -> tuple[RunSpec, Parts, dict[str, Any], list[int]]:
+    """Spec, rows and record of a run on the rows of the file, with the trained run's rows beside them.
+
+    And the lines of the file that the trained run was trained on.
+    """
     train_rows = trained.rows("train")
     columns = (*spec.data.slices, *((spec.data.cluster,) if spec.data.cluster else ()))
-    rows = rows_to_test(Path(args.data).expanduser(), train_rows, spec.data.mapping, columns)
+    path = Path(args.data).expanduser()
+    rows, known = rows_to_test(path, train_rows, spec.data.mapping, columns, args.drop_overlap)
     evaluate = spec.evaluate.model_copy(update={"endpoints": (), "judge": None, "harness": ()} | changes)
     record = read_json(trained.path / "data.json")
     parts = {"train": train_rows, "validation": trained.rows("validation"), "documents": trained.rows("documents")}
     parts = {name: part for name, part in parts.items() if part} | {"test": rows}
     record["splits"] = {name: {"rows": len(part), "sha256": sha256_rows(part)} for name, part in parts.items()}
     record["version"] = sha256_rows([row for name, part in parts.items() if name != "documents" for row in part])
-    record["test_source"] = {"path": str(Path(args.data).expanduser().absolute())}
-    test = str(Path(args.data).expanduser().absolute())
-    data = spec.data.model_copy(update={"test": test, "version": record["version"]})
+    test = str(path.absolute())
+    record["test_source"] = {"path": test}
+    named = {"test": test, "version": record["version"], "drop_overlap": args.drop_overlap}
+    data = spec.data.model_copy(update=named)
     spec = spec.model_copy(update={"stages": STAGES[spec.kind], "evaluate": evaluate, "data": data, "estimate": None})
-    return spec, parts, record
+    return spec, parts, record, known
+
+
+def refuse_trained(args: EvaluateArgs, lines: list[int], tested: int, trained: RunFolder) -> None:
+    path = Path(args.data).expanduser()
+    refuse_planted(lines, tested, f"{path.name} ask what {trained.name} was trained on", path, "test without them")
 
 
 def run_on(args: EvaluateArgs, trained: RunFolder, spec: RunSpec, changes: dict[str, Any]) -> tuple[RunFolder, int]:
     """A new run on the rows of the file with the trained run's rows beside them; and how many rows it tests."""
-    spec, parts, record = laid_out(args, trained, spec, changes)
+    spec, parts, record, known = laid_out(args, trained, spec, changes)
+    refuse_trained(args, known, len(parts["test"]), trained)
     run = create_run(spec, parts, record)
     for system in spec.evaluate.systems:  # set up as it was then
         if trained.choice(system).exists():
@@ -217,6 +240,7 @@ EVALUATE = Tool(
     args=EvaluateArgs, result=JobResult, run=run_evaluate, asks_first=True, plan=plan_evaluate,
     command=(
         "finetune evaluate {run} --data {data} --endpoint {endpoint} --model {model} --key-env {key_env} "
-        "--against {against} --since {since} --base-model {base_model} --target {target} --harness {harness}"
+        "--against {against} --since {since} --base-model {base_model} --target {target} --harness {harness} "
+        "--drop-overlap {drop_overlap}"
     ),
 )  # fmt: skip

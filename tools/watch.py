@@ -87,6 +87,7 @@ def watch_text(result: dict[str, Any]) -> str:
     word = "dropped" if found["dropped"] else "no drop beyond chance" if found["changed_answers"] else "no drift"
     points = [f"{100 * found[part]:+.1f}" for part in ("difference", "low", "high")]
     missing = f"; {found['rows_not_there']} rows are new" if found["rows_not_there"] else ""
+    missing += f"; {found['rows_trained_on']} of the rows were trained on" if found.get("rows_trained_on") else ""
     return (
         f"{name}: {word} since {Path(found['since']).name}: {found['before']['value']:.1%} to "
         f"{found['now']['value']:.1%} on {found['rows']} rows ({points[0]} points, {points[1]} to {points[2]}, "

@@ -11,10 +11,11 @@ from executor.data import labels
 from executor.data.check import OPENAI_LEAST, check
 from executor.data.clean import Cleaned, Step, clean, ending_with_reply, respell, without_overlap
 from executor.data.convert import Converted, converted, to_messages
+from executor.data.planted import refuse_planted, shared_lines
 from executor.data.preference import pair_of
 from executor.data.problem import Problem, counts, in_file_order, warning
 from executor.data.read import RawTable, read
-from executor.data.rows import answer, asked, sources_of, with_system
+from executor.data.rows import answer, sources_of, with_system
 from executor.data.shape import Shape, detect
 from executor.data.split import Split, split
 from executor.data.task import Task, describe, system_prompt
@@ -24,13 +25,11 @@ from executor.files import sha256_file, sha256_rows
 Row = dict[str, Any]
 LEAST_ROWS = 20
 """usable rows; fewer leave no test set worth the name"""
-_PLANTED, _PLANTED_SHARE = 3, 0.02
-"""test rows that also stand in the training file, and their share, from which on it is no accident: of Banking77's own
-test rows 0.2 % do"""
 _ADVISABLE = "50 to 100 or more"
 """examples with which OpenAI's guide sees clear improvements"""
 _PROMPTED = ("table", "prompt_completion")
 """shapes whose rows do not say what the task is"""
+_CHATS = ("messages", "sharegpt")
 
 
 @dataclass(frozen=True)
@@ -130,7 +129,8 @@ def prepare(
         other = _load(test, mapping, data.shape.mapping, kept)
         tested, respelled = _test_rows(other, cleaned.rows)
         if not drop_overlap:
-            _refuse_planted(cleaned, tested, path, test)
+            lines = shared_lines(cleaned.rows, cleaned.lines, tested)
+            refuse_planted(lines, len(tested), f"{path.name} ask what the test asks", test, "train without them")
         before = len(cleaned.steps)
         cleaned = without_overlap(cleaned, tested)
         steps += [other.step("convert_test"), respelled, *cleaned.steps[before:]]
@@ -161,15 +161,28 @@ def prepare(
 
 
 def rows_to_test(
-    path: Path, trained: Sequence[Row], mapping: dict[str, str] | None, columns: Sequence[str] = ()
-) -> list[Row]:
-    """The rows of a test file as `prepare` makes them, under the training rows' system message and label spelling.
+    path: Path,
+    trained: Sequence[Row],
+    mapping: dict[str, str] | None,
+    columns: Sequence[str] = (),
+    drop_overlap: bool = False,
+) -> tuple[list[Row], list[int]]:
+    """The rows of a test file as `prepare` makes them, and the lines of those that `trained` asks as well.
 
-    Raises UserError where the file holds no row with a question and its answer.
+    They are under the training rows' system message and label spelling; `mapping` is that of the training file. With
+    `drop_overlap` the rows that `trained` asks too, or nearly, are left out. Raises UserError where no row with a
+    question and its answer is left.
     """
-    rows, _ = _test_rows(_load(path, mapping, kept=columns), trained)
+    loaded = _load(path, None, mapping, columns)
+    rows, _ = _test_rows(loaded, trained)
+    tested = Cleaned(rows, loaded.converted.lines, [])
+    if drop_overlap:
+        tested = without_overlap(tested, trained)
+        if not tested.rows:
+            raise UserError(f"Every row of {path.name} was trained on", str(path), "Give rows that were not.")
     lead = next((turn["content"] for turn in trained[0]["messages"] if turn["role"] == "system"), "")
-    return [with_system(row, lead) for row in rows]
+    lines = shared_lines(tested.rows, tested.lines, trained)
+    return [with_system(row, lead) for row in tested.rows], lines
 
 
 def alone(path: Path, mapping: dict[str, str] | None = None) -> tuple[list[Row], Task, dict[str, Any]]:
@@ -192,7 +205,10 @@ def _load(
     inherited: dict[str, str] | None = None,
     kept: Sequence[str] = (),
 ) -> _Loaded:
-    """`mapping` is the user's; `inherited` is another file's and only fits flat rows; `kept` are columns to keep."""
+    """`mapping` is the user's; `kept` are columns to keep.
+
+    `inherited` is another file's mapping: it fits flat rows, and others but chats where they have all of its columns.
+    """
     table = read(path)
     shape = detect(table)
     if table.format == "csv" and len(table.columns) == 1:
@@ -201,8 +217,10 @@ def _load(
             str(path),
             "Add a column with the answer for each row.",
         )
-    own = mapping or (inherited if shape.name in (*_PROMPTED, "unknown", "text") else None)
-    made = converted(table, pair_of) if shape.name == "preference" and not mapping else to_messages(table, shape, own)
+    flat = shape.name in (*_PROMPTED, "unknown", "text")
+    same = shape.name not in _CHATS and set((inherited or {}).values()) <= set(table.columns)
+    own = mapping or (inherited if flat or same else None)
+    made = converted(table, pair_of) if shape.name == "preference" and not own else to_messages(table, shape, own)
     _keep(table, made, kept)
     return _Loaded(table, shape, made)
 
@@ -235,23 +253,6 @@ def _refuse_few(data: _Loaded, cleaned: Cleaned) -> None:
         str(data.table.path),
         f"Add rows: {_ADVISABLE} are advisable (OpenAI requires at least {OPENAI_LEAST}). {_first_fault(data)}".strip(),
     )
-
-
-def _refuse_planted(cleaned: Cleaned, tested: Sequence[Row], path: Path, test: Path) -> None:
-    """Whoever puts test rows into the training file hardly knows it, and would not trust the score."""
-    keys = {" ".join(asked(row).casefold().split()) for row in tested}
-    lines = [
-        line
-        for row, line in zip(cleaned.rows, cleaned.lines, strict=True)
-        if " ".join(asked(row).casefold().split()) in keys
-    ]
-    if len(lines) >= _PLANTED and len(lines) >= _PLANTED_SHARE * len(tested):
-        shown = ", ".join(map(str, lines[:5])) + (" ..." if len(lines) > 5 else "")
-        raise UserError(
-            f"{len(lines)} rows of {path.name} ask what the test asks (lines {shown})",
-            str(test),
-            "A test of what was trained on measures memory. Remove them, or train without them: --drop-overlap.",
-        )
 
 
 def _first_fault(data: _Loaded) -> str:

@@ -93,6 +93,7 @@ def evaluated(run: RunFiles) -> list[str]:
     named += [("--harness", task) for task in evaluate.get("harness") or []]
     since = evaluate.get("since") or ("last" if run.spec.get("kind") == "watch" else None)
     words = _options([*named, ("--since", since), ("--target", evaluate.get("target"))])
+    words += ["--drop-overlap"] if data.get("drop_overlap") else []
     return words if servers or not tuned else [shlex.quote(str(Path(str(tuned)).parent)), *words]
 
 

@@ -39,9 +39,11 @@ def drift(run: RunFiles) -> Section | None:
 
 def _line(found: dict[str, object]) -> str:
     points = say.between(found.get("low"), found.get("high"), say.points)
+    trained = number(found.get("rows_trained_on"))
+    known = f" {say.whole(trained)} of the rows were trained on." if trained else ""
     before, now = (mapping(found.get(when)).get("value") for when in ("before", "now"))
     return (
         f"Task accuracy went from {say.share(before)} to {say.share(now)} on the same {say.whole(found.get('rows'))} "
         f"rows: {say.points(found.get('difference'))} points ({points}), {say.p_value(found.get('p_value'))}. "
-        f"{say.whole(found.get('changed_answers'))} answers changed."
+        f"{say.whole(found.get('changed_answers'))} answers changed.{known}"
     )
