@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from executor.errors import UserError
@@ -79,7 +81,7 @@ def encode_all(
         longest = max(len(example.ids) for example in examples)
         told = [f"{found[fault]} rows {TOLD[fault].format(limit=max_length, longest=longest)}" for fault in refused]
         fix = "Shorten or remove these rows, or raise train.max_length in the spec." if "too_long" in refused else (
-            "Check the template and the rows' weights."
+            "Check the rows' weights, and the template: where it leaves out tool calls, choose another base model."
         )  # fmt: skip
         fix += f" To train on them all the same, name {', '.join(refused)} in train.allow."
         raise UserError("; ".join(told), f"{split} rows", fix)
@@ -94,7 +96,8 @@ def cut(example: Example, length: int) -> Example:
 def faults(examples: Sequence[Example], template: ChatTemplate, max_length: int) -> dict[Fault, int]:
     """How many examples have each fault.
 
-    `untrained`: no token of a reply would be trained (a template may leave out tool calls); `too_long`: cutting would
+    `untrained`: no token of a reply would be trained, or its end alone, so that the model would learn to say nothing
+    (a template may leave out tool calls); `too_long`: cutting would
     remove the answer; `endless`: a reply does not end with an end-of-turn token, so the model would never learn to
     stop; `doubled_start`: template and tokenizer both add the start token.
     """
@@ -107,8 +110,13 @@ def faults(examples: Sequence[Example], template: ChatTemplate, max_length: int)
 
 
 def trains(example: Example, template: ChatTemplate) -> bool:
-    """Whether anything but ends of turns is trained."""
-    return any(t and i not in template.end_ids for i, t in zip(example.ids, example.trained, strict=True))
+    """Whether of each reply that is trained something but its end is, and there is one."""
+    told = [
+        any(token not in template.end_ids for token, _ in run)
+        for trained, run in groupby(zip(example.ids, example.trained, strict=True), itemgetter(1))
+        if trained
+    ]
+    return bool(told) and all(told)
 
 
 def last_trained(example: Example) -> int:

@@ -93,11 +93,30 @@ class ChatTemplate:
     def render(self, messages: Sequence[Message], prompt: bool = False, tools: list[Any] | None = None) -> str:
         """The text of a conversation; with `prompt`, up to where the assistant starts to write."""
         try:
-            return self.template.render(
-                messages=list(messages), tools=tools, documents=None, add_generation_prompt=prompt, **self.special
-            )
+            return self.written(messages, prompt, tools)
         except Exception as error:  # a template is foreign code: it may raise anything
-            raise UserError(f"The chat template refuses the messages: {error}", str(self.folder)) from error
+            fix = "Choose a base model whose template takes such rows, or change the rows."
+            raise UserError(f"The chat template refuses the messages: {error}", str(self.folder), fix) from error
+
+    def written(self, messages: Sequence[Message], prompt: bool, tools: list[Any] | None) -> str:
+        """What the template makes of the messages; keys that are null are left out, as transformers leaves them out.
+
+        Beside tool calls a content may be null. A template that would add it to a text fails: it is given an empty
+        one, as servers do.
+        """
+        given = [{key: value for key, value in message.items() if value is not None} for message in messages]
+
+        def made(of: list[Message]) -> str:
+            return self.template.render(
+                messages=of, tools=tools, documents=None, add_generation_prompt=prompt, **self.special
+            )
+
+        try:
+            return made(given)
+        except Exception:  # as above
+            if all("content" in message for message in given):
+                raise
+            return made([{"content": "", **message} for message in given])
 
     def encode(self, text: str) -> list[int]:
         """Token ids of rendered text; special tokens come from the template, none are added (no doubled BOS)."""

@@ -6,6 +6,7 @@ import contextlib
 import csv
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -23,6 +24,7 @@ from executor.files import sha256_rows
 from executor.home import cache
 from executor.run_folder import RunFolder, create_run
 from executor.spec import STAGES, DataSpec, EvaluateSpec, LoraSpec, ModelSpec, RunSpec, TrainSpec
+from executor.template import ChatTemplate
 
 ROOT = Path(__file__).parents[1]
 CHATML = (
@@ -156,6 +158,19 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )  # fmt: skip
     LlamaForCausalLM(config).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture
+def template(tiny_model: Path, tmp_path: Path) -> Callable[[str], ChatTemplate]:
+    """The tiny model's tokenizer under another template."""
+
+    def make(source: str) -> ChatTemplate:
+        folder = tmp_path / "templated"
+        shutil.copytree(tiny_model, folder, dirs_exist_ok=True)
+        (folder / "chat_template.jinja").write_text(source, encoding="utf-8")
+        return ChatTemplate(folder)
+
+    return make
 
 
 def make_tokenizer() -> Any:

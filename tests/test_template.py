@@ -70,19 +70,6 @@ TALKS: dict[str, list[dict[str, Any]]] = {
 WORDS = st.text(st.characters(codec="utf-8", exclude_characters="<>|"), min_size=1, max_size=30).filter(str.strip)
 
 
-@pytest.fixture
-def template(tiny_model: Path, tmp_path: Path) -> Callable[[str], ChatTemplate]:
-    """The tiny model's tokenizer under another template."""
-
-    def make(source: str) -> ChatTemplate:
-        folder = tmp_path / "templated"
-        shutil.copytree(tiny_model, folder, dirs_exist_ok=True)
-        (folder / "chat_template.jinja").write_text(source, encoding="utf-8")
-        return ChatTemplate(folder)
-
-    return make
-
-
 def trained_text(template: ChatTemplate, messages: list[dict[str, Any]]) -> list[str]:
     text, spans = template.spans(messages)
     return [text[span.start : span.end] for span in spans if span.trained]
