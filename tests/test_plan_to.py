@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +16,7 @@ from typing import Any, get_args
 import parsers
 import pytest
 import yaml
+from chat_server import serving
 from conftest import Answer, chat_rows, pair_rows
 from hypothesis import given
 from hypothesis import settings as tries
@@ -23,6 +26,7 @@ from langchain_core.messages import HumanMessage
 from agent.offline import reply
 from executor.errors import UserError
 from executor.files import read_jsonl
+from executor.run_folder import RunFolder
 from executor.spec import DataSpec, LoraSpec, Method, ModelSpec, RunSpec, SweepSpec, TrainSpec, load_spec
 from executor.trainers import TRAINERS, Plan, hand_over, keys
 from executor.trainers.text import as_yaml
@@ -188,8 +192,17 @@ def test_the_rows_are_the_splits_and_the_test_stays_sealed(
     for name, rows in (("train", split.train), ("validation", split.validation)):
         there = read_jsonl(tmp_path / "out" / "data" / f"{name}.jsonl")
         assert [texts(row) for row in there] == [texts(row) for row in rows]
-    everything = "".join(file.read_text(encoding="utf-8") for file in (tmp_path / "out").rglob("*") if file.is_file())
+    held_out = tmp_path / "out" / "held_out" / "test.jsonl"
+    files = [file for file in (tmp_path / "out").rglob("*") if file.is_file() and file != held_out]
+    everything = "".join(file.read_text(encoding="utf-8") for file in files)
     assert split.test
+    assert read_jsonl(held_out) == split.test
+    assert "held_out" not in Path(written["config"]).read_text(encoding="utf-8"), "the trainer is not told of them"
+    command = f"finetune evaluate --endpoint URL --model NAME --data {held_out} --base-model {tiny_model}"
+    assert (written["held_out"], written["measure"]) == (str(held_out), command)
+    told = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert command.replace(str(held_out), "held_out/test.jsonl") in told
+    assert "would test on rows that this training saw" in told
     for row in split.test:
         assert json.dumps(row["messages"][-2]["content"])[1:-1] not in everything
     assert sorted(written["files"]) == sorted(
@@ -200,6 +213,21 @@ def test_the_rows_are_the_splits_and_the_test_stays_sealed(
     assert again.code == 3
     assert "exists" in json.loads(again.out)["error"]["what"]
     assert finetune(*words, "--yes").code == 0
+
+
+def test_a_result_is_measured_on_the_rows_held_out_of_it(
+    finetune: Finetune, table: Path, tiny_model: Path, tmp_path: Path, jobs_here: None
+) -> None:
+    """The very command that is told, and it is told on standard output as well."""
+    out = tmp_path / "out dir"
+    said = finetune("plan", table, "--base-model", tiny_model, "--to", "trl", "-o", out)
+    (command,) = re.findall(r"`finetune (evaluate [^`]*)`", said.out)
+    assert "would test on rows that this training saw" in said.out
+    with serving() as server:
+        words = [{"URL": server.url, "NAME": "m"}.get(word, word) for word in shlex.split(command)]
+        done = finetune(*words, "--json")
+    assert done.code in (0, 1), done.err
+    assert RunFolder(Path(done.json["run"])).rows("test") == read_jsonl(out / "held_out" / "test.jsonl")
 
 
 def texts(row: dict[str, Any]) -> list[tuple[str, str]]:
@@ -254,8 +282,12 @@ def test_nothing_is_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_a_plan_without_validation_rows_leaves_none_of_an_older_one(tmp_path: Path) -> None:
     hand_over(plan(), "trl", tmp_path / "out")
     made = plan(select="last", patience=0)
+    hand_over(Plan(made.spec, made.base, made.train, [], made.validation), "trl", tmp_path / "out", overwrite=True)
+    assert (tmp_path / "out" / "held_out" / "test.jsonl").exists()
     hand_over(Plan(made.spec, made.base, made.train, []), "trl", tmp_path / "out", overwrite=True)
     assert not (tmp_path / "out" / "data" / "validation.jsonl").exists()
+    assert not (tmp_path / "out" / "held_out" / "test.jsonl").exists()
+    assert "held_out" not in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
     assert settings_of("trl", Plan(made.spec, made.base, made.train, []))["eval_strategy"] == "no"
 
 

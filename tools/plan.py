@@ -56,7 +56,8 @@ class PlanResult(Result):
     mask: dict[str, Any] | None
     """what the loss would see: counts, faults, and the first examples in pieces"""
     written: dict[str, Any] | None = None
-    """with `to`: trainer, folder, config, files, command, and what of the plan is missing there"""
+    """with `to`: trainer, folder, config, files, command, what of the plan is missing there; and the rows held out
+    of it, with the command that measures the result on them"""
 
     def text(self) -> str:
         why = [f"- `{field}`: {reason['reason']} [{reason['source']}]" for field, reason in self.reasons.items()]

@@ -18,7 +18,7 @@ def write_for(planned: Planned, trainer: TrainerName, out: str, overwrite: bool)
     Raises UserError where something is in the way.
     """
     spec, rows = planned.spec, planned.prepared
-    plan = Plan(spec, base_of(spec.model), rows.train, rows.validation)
+    plan = Plan(spec, base_of(spec.model), rows.train, rows.validation, rows.test)
     return hand_over(plan, trainer, Path(out).expanduser().absolute(), overwrite)
 
 
@@ -37,6 +37,8 @@ def written_text(written: dict[str, Any]) -> str:
     """Where it lies, how it is run, and what of the plan it cannot hold."""
     lines = [f"Written to {written['folder']}: {', '.join(written['files'])}."]
     lines += [f"Run there: `{written['command']}`"]
+    if "measure" in written:
+        lines.append(f"Measure the result on the rows held out of it: `{written['measure']}`. {written['beware']}")
     if written["missing"]:
         lines.append("Other than in the plan, or without an equivalent there:")
     return "\n\n".join(lines) + "".join(f"\n- {each}" for each in written["missing"])

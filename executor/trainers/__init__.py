@@ -13,8 +13,9 @@ from executor.errors import UserError
 from executor.files import cannot_write, replacing_all
 from executor.spec import save_spec
 from executor.trainers import for_axolotl, for_llamafactory, for_trl, for_unsloth
-from executor.trainers.plan import VALIDATION, Plan, TrainerName, Written, keys
-from executor.trainers.readme import readme
+from executor.trainers.plan import HELD_OUT, VALIDATION, Plan, TrainerName, Written, keys
+from executor.trainers.readme import measure_command, other_split, readme
+from executor.trainers.text import as_jsonl, one_line
 
 __all__ = ["TRAINERS", "Plan", "TrainerName", "hand_over", "keys"]
 
@@ -28,16 +29,18 @@ README, SPEC = "README.md", "spec.yaml"
 
 
 def hand_over(plan: Plan, trainer: TrainerName, folder: Path, overwrite: bool = False) -> dict[str, Any]:
-    """Write the configuration, the rows it trains and a README into `folder`, all of it or nothing.
+    """Write the configuration, its rows, those held out of it and a README into `folder`, all of it or nothing.
 
-    Returns `trainer, folder, config, files, command, missing`. Raises UserError where the folder holds something and
-    `overwrite` does not allow to replace what is called the same, or where it cannot be written.
+    Returns `trainer, folder, config, files, command, missing`, and where there are rows held out `held_out` (their
+    file), `measure` (the command that measures the result on them) and `beware`. Raises UserError where the folder
+    holds something and `overwrite` does not allow to replace what is called the same, or where it cannot be written.
     """
     refuse_taken(folder, overwrite)
     written = TRAINERS[trainer](plan)
-    texts = {**written.files, README: readme(plan, trainer, written)}
+    held_out = {HELD_OUT: as_jsonl(plan.test)} if plan.test else {}
+    texts = {**written.files, **held_out, README: readme(plan, trainer, written)}
     names = [*texts, SPEC]
-    there = [path for path in (folder / "data", folder) if not path.exists()]
+    there = [path for path in (folder / "data", (folder / HELD_OUT).parent, folder) if not path.exists()]
     try:
         with replacing_all([folder / name for name in names]) as temporaries:
             for name, temporary in zip(names, temporaries, strict=True):
@@ -45,8 +48,8 @@ def hand_over(plan: Plan, trainer: TrainerName, folder: Path, overwrite: bool = 
                     save_spec(plan.spec, temporary)
                 else:
                     temporary.write_text(texts[name], encoding="utf-8", errors="backslashreplace", newline="\n")
-        if VALIDATION not in texts:  # of a plan that was here before
-            (folder / VALIDATION).unlink(missing_ok=True)
+        for name in {VALIDATION, HELD_OUT} - texts.keys():  # of a plan that was here before
+            (folder / name).unlink(missing_ok=True)
     except UserError:
         for path in there:
             if path.is_dir() and not any(path.iterdir()):
@@ -56,8 +59,16 @@ def hand_over(plan: Plan, trainer: TrainerName, folder: Path, overwrite: bool = 
         raise cannot_write(folder, error) from error
     return {
         "trainer": trainer, "folder": str(folder), "config": str(folder / written.config), "files": names,
-        "command": written.command, "missing": written.missing,
+        "command": written.command, "missing": written.missing, **measured_by(plan, folder),
     }  # fmt: skip
+
+
+def measured_by(plan: Plan, folder: Path) -> dict[str, str]:
+    if not plan.test:
+        return {}
+    file = str(folder / HELD_OUT)
+    beware = other_split(one_line(Path(plan.spec.data.path).name))
+    return {"held_out": file, "measure": measure_command(plan, file), "beware": beware}
 
 
 def refuse_taken(folder: Path, overwrite: bool) -> None:

@@ -18,6 +18,8 @@ from executor.spec_part import Part
 
 TrainerName = Literal["trl", "axolotl", "llamafactory", "unsloth"]
 TRAIN, VALIDATION = "data/train.jsonl", "data/validation.jsonl"
+HELD_OUT = "held_out/test.jsonl"
+"""in a folder that no configuration names"""
 OUTPUT = "output"
 """the folder, beside the configuration, that the trainer writes to"""
 _TURN = ("role", "content", "name", "tool_calls", "tool_call_id", "reasoning_content")
@@ -62,6 +64,8 @@ class Plan:
     """what the trainer loads: a hub id, or the folder of a model on this disk"""
     train: Sequence[Row]
     validation: Sequence[Row]
+    test: Sequence[Row] = ()
+    """held out: what the result is measured on; no trainer is told of them"""
 
     @property
     def pairs(self) -> bool:
