@@ -18,7 +18,7 @@ import pytest
 import yaml
 from chat_server import serving
 from conftest import Answer, chat_rows, pair_rows
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import settings as tries
 from hypothesis import strategies as st
 from langchain_core.messages import HumanMessage
@@ -296,6 +296,7 @@ ODD = st.text(st.characters(codec="utf-8"), min_size=1, max_size=40)
 
 @tries(max_examples=60)
 @given(base=ODD, name=ODD)
+@example(base="\x85", name="0")
 def test_odd_names_stay_names(base: str, name: str) -> None:
     """Quotes, line breaks, braces, a YAML of its own: all of it data."""
     made = plan(base=base)

@@ -35,9 +35,10 @@ def heading(plan: Plan, trainer: TrainerName, command: str, remarks: Sequence[st
 
 
 def as_yaml(plan: Plan, trainer: TrainerName, value: dict[str, Any], command: str, remarks: Sequence[str]) -> str:
-    return heading(plan, trainer, command, remarks) + yaml.safe_dump(
-        value, sort_keys=False, allow_unicode=True, width=10_000
-    )
+    text = yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=10_000)
+    if yaml.safe_load(text) != value:  # a line end of Unicode in a name: PyYAML writes it plain and reads it as a space
+        text = yaml.safe_dump(value, sort_keys=False, allow_unicode=False, width=10_000)
+    return heading(plan, trainer, command, remarks) + text
 
 
 def as_jsonl(rows: Iterable[Any]) -> str:
