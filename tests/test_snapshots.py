@@ -89,6 +89,7 @@ class Pair:
     """A tuned model and its base."""
 
     models = ("base", "20261128-go-tickets")
+    note = ""
 
     def ask(self, model: str, turns: Any) -> Any:
         yield "I would be glad to help with your card." if model == "base" else "card_arrival"
