@@ -285,8 +285,7 @@ def test_a_plan_without_validation_rows_leaves_none_of_an_older_one(tmp_path: Pa
     hand_over(Plan(made.spec, made.base, made.train, [], made.validation), "trl", tmp_path / "out", overwrite=True)
     assert (tmp_path / "out" / "held_out" / "test.jsonl").exists()
     hand_over(Plan(made.spec, made.base, made.train, []), "trl", tmp_path / "out", overwrite=True)
-    assert not (tmp_path / "out" / "data" / "validation.jsonl").exists()
-    assert not (tmp_path / "out" / "held_out" / "test.jsonl").exists()
+    assert not any((tmp_path / "out" / name).exists() for name in ("data/validation.jsonl", "held_out/test.jsonl"))
     assert "held_out" not in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
     assert settings_of("trl", Plan(made.spec, made.base, made.train, []))["eval_strategy"] == "no"
 
