@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 from hub_server import Hub
-from test_hub_push import hub, run, trained
 from test_session import gather
 
 from agent.events import ApprovalNeeded
@@ -13,7 +12,7 @@ from agent.session import Session
 from executor.run_folder import RunFolder, all_runs
 from tools.export import EXPORT
 
-__all__ = ["hub", "run", "trained"]
+pytest_plugins = ["hub_kit"]
 
 
 @pytest.mark.parametrize(
