@@ -87,18 +87,12 @@ def test_the_jobs_end_with_the_contracts_keys(
     some = tmp_path / "some.csv"
     some.write_text("".join(table.read_text(encoding="utf-8").splitlines(keepends=True)[:13]), encoding="utf-8")
     evaluated = finetune("evaluate", trained.json["run"], "--data", some, "--json")
+    assert evaluated.code == 3, "rows that it was trained on"
+    held_out = Path(trained.json["run"]) / "data" / "test.jsonl"
+    evaluated = finetune("evaluate", trained.json["run"], "--data", held_out, "--json")
     assert evaluated.json.keys() >= {
-        "run",
-        "scores",
-        "comparison",
-        "regression",
-        "verdict",
-        "verdict_reasons",
-        "report",
-    }
-    assert evaluated.json["verdict"] == "do_not_ship"
-    assert "trained on" in evaluated.json["verdict_reasons"][0]
-    assert evaluated.code == 1
+        "run", "scores", "comparison", "regression", "verdict", "verdict_reasons", "report"
+    }  # fmt: skip
     compared = finetune("compare", table, "--systems", "zero_shot, few_shot", *base)
     assert (compared.code, compared.json["scores"].keys()) == (0, {"zero_shot", "few_shot"})
     assert compared.json.keys() >= {"run", "scores", "comparison", "decision", "report"}

@@ -141,8 +141,8 @@ def test_the_whole_job_on_pairs(
     assert done["metrics"]["steps"] > 0
     assert any("reward_margin" in line for line in run.metrics())
     assert "the chosen reply had the higher reward in" in (run.path / "report.md").read_text(encoding="utf-8")
-    judged = finetune("evaluate", run.path, "--data", data, "--json").json
+    judged = finetune("evaluate", run.path, "--data", run.data / "test.jsonl", "--json").json
     found = judged["scores"]["fine_tuned"]["preference_accuracy"]
-    assert found["n"] == 60
+    assert found["n"] == len(run.rows("test"))
     assert 0 <= found["low"] <= found["value"] <= found["high"] <= 1
-    assert judged["scores"]["zero_shot"]["preference_accuracy"]["n"] == 60
+    assert judged["scores"]["zero_shot"]["preference_accuracy"]["n"] == len(run.rows("test"))
