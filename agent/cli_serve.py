@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Annotated
 
@@ -12,21 +11,20 @@ from agent.cli_jobs import Json, call
 from agent.output import emit, emit_result
 
 PORT = 8000
-KEY = "FINETUNE_SERVE_KEY"
 
 
 def serve(
     run: Annotated[str, typer.Argument(metavar="RUN_OR_GGUF", help="A tuned run, a GGUF file, a model folder.")],
     host: Annotated[str, typer.Option(help="Where to listen; anything but this machine needs a key.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = PORT,
-    key: Annotated[str | None, typer.Option(help=f"What clients must send; better by {KEY}.")] = None,
+    key: Annotated[str | None, typer.Option(help="What clients must send; better by FINETUNE_SERVE_KEY.")] = None,
     json: Json = False,
 ) -> None:
     """An OpenAI-compatible server for a tuned model (and `base` beside it); Ctrl-C ends it."""
     from tools.serving import serve as start
 
     sys.stderr.write("Loading the model ...\n")
-    serving = start(run, host, port, key or os.environ.get(KEY))
+    serving = start(run, host, port, key)
     try:
         emit({"url": serving.url}, json, lambda: f"Listening at {serving.url}\n\nCtrl-C ends it.")
         code = serving.wait()

@@ -21,7 +21,7 @@ import pytest
 from hypothesis import settings
 
 from executor.files import sha256_rows
-from executor.home import cache
+from executor.home import cache, runs_folder
 from executor.run_folder import RunFolder, create_run
 from executor.spec import STAGES, DataSpec, EvaluateSpec, LoraSpec, ModelSpec, RunSpec, TrainSpec
 from executor.template import ChatTemplate
@@ -233,6 +233,26 @@ def make_run(
 def new_run(tiny_model: Path) -> Callable[..., RunFolder]:
     """Makes run folders on the tiny model."""
     return partial(make_run, tiny_model)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the one training of this module is kept."""
+    return tmp_path_factory.mktemp("trained")
+
+
+@pytest.fixture
+def run(new_run: Callable[..., RunFolder], trained: Path) -> RunFolder:
+    """A tuned run, trained once and copied into each test's workspace."""
+    from executor.__main__ import main
+
+    kept = next(trained.iterdir(), None)
+    if kept is None:
+        made = new_run("go", evaluate={"systems": ("zero_shot",), "suites": ()}, steps=4)
+        assert main(str(made.path)) == 0
+        kept = Path(shutil.copytree(made.path, trained / made.name))
+        shutil.rmtree(made.path)
+    return RunFolder(Path(shutil.copytree(kept, runs_folder() / kept.name)))
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,6 @@ from conftest import Answer
 from hub_server import TOKEN, Hub, hub_serving
 from huggingface_hub import constants
 
-from executor.__main__ import main
-from executor.home import runs_folder
 from executor.licence_spec import LicenceSpec
 from executor.run_folder import RunFolder
 from executor.spec import save_spec
@@ -33,24 +30,6 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
         monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-login"))
         monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)
         yield state
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the one training of this module is kept."""
-    return tmp_path_factory.mktemp("trained")
-
-
-@pytest.fixture
-def run(new_run: NewRun, trained: Path) -> RunFolder:
-    """A tuned run, trained once and copied into each test's workspace."""
-    kept = next(trained.iterdir(), None)
-    if kept is None:
-        made = new_run("go", evaluate={"systems": ("zero_shot",), "suites": ()}, steps=4)
-        assert main(str(made.path)) == 0
-        kept = Path(shutil.copytree(made.path, trained / made.name))
-        shutil.rmtree(made.path)
-    return RunFolder(Path(shutil.copytree(kept, runs_folder() / kept.name)))
 
 
 def pushed(finetune: Cli, run: RunFolder, out: Path, *more: object) -> Answer:

@@ -17,7 +17,7 @@ from executor.errors import UserError
 from executor.export_folder import put, refuse_place, refuse_replacing, strange, target_of, try_writing
 from executor.export_spec import ExportSpec
 from executor.files import read_json, write_json
-from executor.home import cache, runs_folder, workspace
+from executor.home import cache, workspace
 from executor.run_folder import RunFolder, all_runs
 from executor.spec import STAGES, save_spec
 from tools.export import EXPORT, ExportArgs, plan_export
@@ -26,24 +26,6 @@ from tools.serving import target_of as served_as
 
 NewRun = Callable[..., RunFolder]
 Cli = Callable[..., Answer]
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the one training of this module is kept."""
-    return tmp_path_factory.mktemp("trained")
-
-
-@pytest.fixture
-def run(new_run: NewRun, trained: Path) -> RunFolder:
-    """A tuned run, trained once and copied into each test's workspace."""
-    kept = next(trained.iterdir(), None)
-    if kept is None:
-        made = new_run("go", evaluate={"systems": ("zero_shot",), "suites": ()}, steps=4)
-        assert main(str(made.path)) == 0
-        kept = Path(shutil.copytree(made.path, trained / made.name))
-        shutil.rmtree(made.path)
-    return RunFolder(Path(shutil.copytree(kept, runs_folder() / kept.name)))
 
 
 def tree(folder: Path) -> dict[str, bytes | None]:

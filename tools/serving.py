@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from executor.export_folder import ADAPTER, told_of
 from executor.files import read_json
 from executor.model_cache import prepared_folder
 from executor.run_folder import RunFolder, all_runs, find_run
-from executor.serve.launch import Log, Serving, Target, model_folder
+from executor.serve.launch import KEY, Log, Serving, Target, model_folder
 from executor.servers import LOOPBACK
 from tools.base import Args, Result, Tool
 from tools.evaluate import BASE, tuned_folder
@@ -23,6 +24,7 @@ BARE = "Asked without a system message: what it was tuned under is not known."
 
 def serve(name: str, host: str, port: int, key: str | None, log: Log = None) -> Serving:
     """A server that listens; `log` gets its messages. Raises UserError for what cannot be served, or not so openly."""
+    key = key or os.environ.get(KEY)
     if host not in LOOPBACK and not key:
         fix = "Give --key K (or FINETUNE_SERVE_KEY), or leave --host out."
         raise UserError("Whoever reaches this machine could ask the model without a key", f"--host {host}", fix)

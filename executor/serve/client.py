@@ -10,7 +10,6 @@ import openai
 from executor.errors import ServiceError
 
 SECONDS = 600.0
-MOST_TOKENS = 1024
 NO_KEY = "none"
 
 
@@ -19,9 +18,7 @@ def stream(url: str, model: str, messages: Sequence[dict[str, Any]]) -> Iterator
     sent: Any = list(messages)
     try:
         with openai.OpenAI(base_url=url, api_key=NO_KEY, timeout=SECONDS, max_retries=0) as client:
-            answer = client.chat.completions.create(
-                model=model, messages=sent, temperature=0, max_tokens=MOST_TOKENS, stream=True
-            )
+            answer = client.chat.completions.create(model=model, messages=sent, temperature=0, stream=True)
             for chunk in answer:
                 if chunk.choices and (text := chunk.choices[0].delta.content):
                     yield text
